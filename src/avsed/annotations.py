@@ -4,7 +4,7 @@ Conventions
 -----------
 * A clip is named by its file name as it stands in the table.
 * ``Tags`` maps a clip to the set of labels that sound somewhere in it (weak labels).
-* ``Events`` maps a clip to its events, sorted by onset, in seconds from the beginning of the clip (strong labels).
+* ``Events`` maps a clip to its events, in the order given, in seconds from the beginning of the clip (strong labels).
   A clip in which nothing sounds is *in* the mapping with an empty list; a clip that is not in the mapping was not annotated.
 """
 

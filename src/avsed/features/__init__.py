@@ -1,0 +1,8 @@
+"""From sound to feature sequences: one extractor a file, a store that keeps their results, parallel extraction.
+
+``sequence``     what every extractor returns, and what an extractor is
+``logmel``       the log-mel map of the paper's spectral input
+``standardise``  mean and deviation of each band over the training clips
+``store``        one file a clip and extractor, keyed by content, parameters and version
+``extraction``   many clips at once, with progress, resumption and a list of failures
+"""

@@ -1,0 +1,109 @@
+"""A training step of the paper's model against a plain one, in turn, in one run.
+
+    python benchmarks/training_step.py [--batch 48] [--threads 2] [--device cpu] [--runs 5]
+
+The reference is written with PyTorch's own layers in their default layout: both networks in train mode, default Adam,
+a moving average parameter by parameter. Printed: median seconds a step of each, and the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from avsed.config import ModelConfig, TrainingConfig
+from avsed.model.crnn import Crnn, parameter_count
+from avsed.training.step import MeanTeacher
+
+
+class Reference(nn.Module):
+    """The paper's network, as plainly as PyTorch says it."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        channels = (1, 16, 32, 64, 128, 128, 128, 128)
+        layers: list[nn.Module] = []
+        for index in range(7):
+            layers += [
+                nn.Conv2d(channels[index], channels[index + 1], 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels[index + 1]),
+                nn.ReLU(),
+                nn.Dropout(0.33),
+                nn.AvgPool2d((2, 2) if index < 2 else (1, 2)),
+            ]
+        self.cnn = nn.Sequential(*layers)
+        self.gru = nn.GRU(128, 128, 2, bidirectional=True, batch_first=True)
+        self.linear = nn.Linear(256, classes)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.cnn(x[:, None]).squeeze(3).transpose(1, 2)
+        frames = torch.sigmoid(self.linear(self.gru(x)[0]))
+        return frames, (frames * frames).sum(1) / frames.sum(1)
+
+
+def reference_step(device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    student = Reference().to(device)
+    teacher = copy.deepcopy(student)
+    optimiser = torch.optim.Adam(student.parameters())
+
+    def step(x: torch.Tensor, tags: torch.Tensor) -> None:
+        with torch.no_grad():
+            frames_t, clips_t = teacher(x)
+        frames, clips = student(x)
+        loss = nn.functional.binary_cross_entropy(clips[: len(tags)], tags)
+        loss = loss + 2 * (clips - clips_t).square().mean() + 2 * (frames - frames_t).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            for old, new in zip(teacher.parameters(), student.parameters(), strict=True):
+                old.mul_(0.999).add_(new, alpha=0.001)
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--batch", type=int, nargs="+", default=[48], help="clips of 604 × 128 in a step, half of them weak"
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    print(
+        f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, median of {options.runs} runs in turn"
+    )
+    for batch in options.batch:
+        torch.manual_seed(0)
+        x = torch.randn(batch, 604, 128, device=device)
+        tags = torch.randint(0, 2, (batch // 2, 10), device=device).float()
+        plain = reference_step(device)
+        ours = MeanTeacher(Crnn(ModelConfig(), classes=10, bands=128).to(device), TrainingConfig(), seed=0)
+        assert parameter_count(Reference()) == parameter_count(ours.student)
+        times: dict[str, list[float]] = {"reference": [], "avsed": []}
+        for number in range(options.runs + 1):
+            for name in times:
+                began = time.perf_counter()
+                plain(x, tags) if name == "reference" else ours.step(number, x, None, tags)
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                if number:  # the first of each warms up
+                    times[name].append(time.perf_counter() - began)
+        medians = {name: statistics.median(values) for name, values in times.items()}
+        ratio = statistics.median(a / b for a, b in zip(times["reference"], times["avsed"], strict=True))
+        print(
+            f"batch {batch}: reference {medians['reference']:.3f} s, avsed {medians['avsed']:.3f} s, ratio {ratio:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""The commands. Each is thin: it reads options, calls the Python function of the same name and prints what came back.
+
+Heavy rooms are imported when a command runs, so that ``avsed --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from avsed import __version__
+from avsed.errors import AvsedError
+
+app = typer.Typer(
+    name="avsed",
+    help="Audio tagging and sound event detection from weakly labelled recordings.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON (fractions, seconds) and nothing else.")]
+Settings = Annotated[
+    Optional[list[str]],  # noqa: UP045 (typer reads the annotation)
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the configuration, as training.steps=500."),
+]
+Workers = Annotated[Optional[int], typer.Option(min=1, help="Processes that decode; default: one a core.")]  # noqa: UP045
+Device = Annotated[Optional[str], typer.Option(help="auto, cpu, cuda or cuda:N.")]  # noqa: UP045
+
+
+def main() -> None:
+    """Run the command line; what a user can mend ends in one line on standard error and exit status 2 (1: found, but not good)."""
+    import warnings
+
+    warnings.showwarning = lambda message, *_, **__: print(f"avsed: warning: {message}", file=sys.stderr)
+    try:
+        app()
+    except AvsedError as error:
+        print(f"avsed: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(141)  # as the shell reports a reader that went away
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"avsed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="Folder of a data set, or a configuration (YAML) that names one.")],
+    strict: Annotated[bool, typer.Option(help="Fail on warnings, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a data set holds and what is wrong with it, before training."""
+    from avsed.commands import check as run_check
+
+    report = run_check(data)
+    _print(report.to_dict(), as_json, report.render)
+    raise typer.Exit(1 if report.failed(strict=strict) else 0)
+
+
+@app.command()
+def extract(
+    data: Annotated[Path, typer.Argument(help="Folder of a data set, or a configuration (YAML) that names one.")],
+    workers: Workers = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute the features of all clips and keep them in the cache."""
+    from avsed.commands import extract as run_extract
+
+    found = run_extract(data, settings=settings or (), workers=workers)
+    _print(found.to_dict(), as_json, found.render)
+    raise typer.Exit(1 if found.failures else 0)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder of a data set, or a configuration (YAML).")],
+    out: Annotated[Path, typer.Option(help="Folder of the training; the same command goes on where it stopped.")],
+    config: Annotated[Optional[Path], typer.Option(help="Configuration (YAML).")] = None,  # noqa: UP045
+    seed: Annotated[Optional[int], typer.Option(help="Seed of weights, order and dropout.")] = None,  # noqa: UP045
+    device: Device = None,
+    workers: Workers = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a detector by mean teacher on weakly labelled and unlabelled clips."""
+    from avsed.commands import train as run_train
+
+    trained = run_train(
+        data, out=out, config=config, seed=seed, device=device, settings=settings or (), workers=workers
+    )
+    _print(trained.to_dict(), as_json, trained.render)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a training.")],
+    data: Annotated[Optional[Path], typer.Option(help="Folder of the data set, if it has moved.")] = None,  # noqa: UP045
+    split: Annotated[Optional[str], typer.Option(help="Split to score; default: the test split.")] = None,  # noqa: UP045
+    device: Device = None,
+    workers: Workers = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a trained system on labelled clips: clip, segment and event F1, each class by itself."""
+    from avsed.commands import evaluate as run_evaluate
+
+    found = run_evaluate(run, data=data, split=split, device=device, workers=workers, settings=settings or ())
+    _print(found.to_dict(), as_json, found.render)
+
+
+@app.command()
+def score(
+    reference: Annotated[
+        Path, typer.Argument(help="Reference events: a table of filename, onset, offset, event_label.")
+    ],
+    estimate: Annotated[Path, typer.Argument(help="Estimated events: a table of the same form, from any system.")],
+    durations: Annotated[Optional[Path], typer.Option(help="Table of filename, duration.")] = None,  # noqa: UP045
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two lists of events; no training is needed."""
+    from avsed.commands import score as run_score
+
+    found = run_score(reference, estimate, durations=durations, settings=settings or ())
+    _print(found.to_dict(), as_json, found.render)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a training, or the file of a trained system.")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings of any length, or folders of them.")],
+    out: Annotated[Optional[Path], typer.Option(help="Folder for events.tsv, tags.tsv and predictions.json.")] = None,  # noqa: UP045
+    scores: Annotated[bool, typer.Option(help="With --out: keep the frame probabilities, too.")] = False,
+    threshold: Annotated[Optional[float], typer.Option(min=0, max=1, help="Probability of a decision.")] = None,  # noqa: UP045
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what sounds in recordings, and when."""
+    from avsed.commands import predict as run_predict
+
+    found = run_predict(run, files, out=out, keep_scores=scores, threshold=threshold, device=device)
+    _print(found.to_dict(), as_json, found.render)
+    raise typer.Exit(1 if found.failures else 0)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the data, the training and the results.")] = Path("demo"),
+    quick: Annotated[
+        bool, typer.Option(help="The shortest run that goes through every step; it learns little.")
+    ] = False,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a small data set of videos, train on it, evaluate, and detect the events of one clip."""
+    from avsed.demo import demo as run_demo
+
+    found = run_demo(out, quick=quick, device=device)
+    _print(found.to_dict(), as_json, found.render)
+
+
+def _print(value: dict[str, Any], as_json: bool, render: Any) -> None:
+    if as_json:
+        print(json.dumps(value, indent=2, allow_nan=False))
+    else:
+        from rich.console import Console
+
+        console = Console(highlight=False, soft_wrap=True)
+        if not console.is_terminal:
+            console.width = 120  # tables keep their shape in files and pipes
+        for part in render():
+            console.print(part)
+
+
+if __name__ == "__main__":
+    main()

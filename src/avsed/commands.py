@@ -1,0 +1,323 @@
+"""The commands as Python functions: each takes plain values and returns an object with `to_dict` and `render`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avsed import console
+from avsed.config import Config, load_config
+from avsed.errors import AvsedError, ConfigError, MediaError
+from avsed.files import write_json
+from avsed.run import Run, versions
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from avsed.data.check import CheckReport
+    from avsed.detector import Detection
+    from avsed.evaluation import Evaluation
+    from avsed.features.extraction import ExtractionResult
+    from avsed.training.train import Trained
+
+NOT_MEDIA = {".tsv", ".csv", ".json", ".txt", ".md", ".yaml", ".yml", ".py"}
+
+
+def configure(
+    data: str | Path,
+    *,
+    config: str | Path | None = None,
+    settings: Sequence[str] = (),
+    seed: int | None = None,
+    device: str | None = None,
+) -> Config:
+    """The configuration of a command: a file, or the defaults, with the data set's folder and overrides.
+
+    data : folder of a data set, or a configuration that names one
+    settings : ``KEY=VALUE`` overrides
+
+    Raises ConfigError if there is no such folder or file, or a value does not fit.
+    """
+    path = Path(data)
+    given = list(settings)
+    if path.suffix in (".yaml", ".yml"):
+        if config is not None:
+            raise ConfigError(
+                f"two configurations: {path} and --config {config}; give the data set's folder and one of them"
+            )
+        config = path
+    elif path.is_dir():
+        given.append(f"data.root={_quoted(path)}")
+    else:
+        raise ConfigError(f"{path}: no such folder; give the folder of a data set, or a configuration (.yaml)")
+    if seed is not None:
+        given.append(f"seed={seed}")
+    if device is not None:
+        given.append(f"device={device}")
+    return load_config(config, given)
+
+
+def check(data: str | Path, *, settings: Sequence[str] = ()) -> CheckReport:
+    """Say what a data set holds and what is wrong with it; see `avsed.data.check.check_data`."""
+    from avsed.data.check import check_data
+
+    config = configure(data, settings=settings).data
+    if config.root is None:
+        raise ConfigError(f"{data}: names no data set; set data.root")
+    with console.bar("recordings", 0) as bar:
+        return check_data(
+            config.root,
+            splits=config.splits,
+            labels=config.labels,
+            progress=lambda done, total: bar.update(done, total=total),
+        )
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What an extraction did, split by split."""
+
+    splits: dict[str, ExtractionResult]
+
+    @property
+    def failures(self) -> list[str]:
+        return [f"{failure.path}: {failure.message}" for result in self.splits.values() for failure in result.failures]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            name: {
+                "clips": len(result.files),
+                "extracted": result.done,
+                "cached": result.cached,
+                "failures": [{"clip": f.name, "path": str(f.path), "message": f.message} for f in result.failures],
+                "warnings": [{"clip": w.name, "path": str(w.path), "message": w.message} for w in result.warnings],
+                "seconds": result.seconds,
+                "clips_per_s": result.clips_per_s,
+                "workers": result.workers,
+            }
+            for name, result in self.splits.items()
+        }
+
+    def render(self) -> Iterator[RenderableType]:
+        """What the command prints."""
+        for name, result in self.splits.items():
+            rate = f", {result.clips_per_s:.1f} clips/s with {result.workers} workers" if result.done else ""
+            yield (
+                f"{name}: {result.done} extracted, {result.cached} cached, {len(result.failures)} failed, "
+                f"{len(result.warnings)} mended{rate}"
+            )
+        yield from self.failures
+
+
+def extract(data: str | Path, *, settings: Sequence[str] = (), workers: int | None = None) -> Extracted:
+    """Compute the log-mel maps of all clips of a data set and keep them in the cache."""
+    from avsed.data.folder import open_data
+    from avsed.training.preparation import extract_split
+
+    config = configure(data, settings=settings)
+    if config.data.root is None:
+        raise ConfigError(f"{data}: names no data set; set data.root")
+    found = open_data(config.data.root, splits=config.data.splits, labels=config.data.labels, missing="report")
+    for problem in found.problems:
+        console.warn(str(problem))
+    return Extracted({name: extract_split(split, config, workers=workers) for name, split in found.splits.items()})
+
+
+def train(
+    data: str | Path,
+    *,
+    out: str | Path,
+    config: str | Path | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    settings: Sequence[str] = (),
+    workers: int | None = None,
+) -> Trained:
+    """Train by mean teacher; see `avsed.training.train.train`."""
+    from avsed.training.train import train as run_train
+
+    return run_train(configure(data, config=config, settings=settings, seed=seed, device=device), out, workers=workers)
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    split: str | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    settings: Sequence[str] = (),
+) -> Evaluation:
+    """Score a trained system on a strongly labelled split; scores, events and results are kept in the run.
+
+    settings : overrides of ``postprocessing``, ``metrics`` and ``data`` for this evaluation
+    """
+    from dataclasses import replace
+
+    from avsed.data.folder import fingerprint
+    from avsed.device import choose_device, describe, set_threads
+    from avsed.scores import write_scores
+    from avsed.system import System
+    from avsed.tables import write_events
+    from avsed.training.preparation import open_configured, split_features
+    from avsed.training.train import evaluate_on, score_split
+
+    folder = Run(run)
+    system_file = folder.trained_system()
+    odd = [s for s in settings if not s.startswith(("postprocessing.", "metrics.", "data."))]
+    if odd:
+        raise ConfigError(
+            f"--set {odd[0]}: a trained system's own settings are fixed; only postprocessing, metrics and data change"
+        )
+    given = [*settings, *([f"data.root={_quoted(Path(data))}"] if data is not None else [])]
+    config = load_config(folder.config_file, given)
+    set_threads(config.threads)
+    where = choose_device(device or config.device)
+    console.note(f"device: {describe(where)}")
+    system = replace(System.load(system_file, device=where), config=config)
+    chosen = split or config.data.test
+    if chosen is None:
+        raise ConfigError("the configuration names no test split: give --split")
+    labelled = open_configured(
+        config.model_copy(update={"data": config.data.model_copy(update={"labels": system.labels})})
+    ).split(chosen)
+    files = split_features(labelled, config, workers=workers)
+    scores = list(score_split(system, labelled, files))
+    trained = folder.about()
+    about = {
+        "split": chosen,
+        "fingerprint": fingerprint(labelled),
+        "run": str(folder.folder),
+        "seed": config.seed,
+        "steps": trained.get("steps"),
+        "training_seconds": trained.get("seconds"),
+        "postprocessing": config.postprocessing.model_dump(mode="json"),
+        "versions": versions(),
+        "device": describe(where),
+        "frame_period": system.period,
+    }
+    evaluation, events = evaluate_on(system, labelled, scores, about)
+    write_scores(folder.scores(chosen), scores)
+    write_events(folder.events(chosen), events)
+    write_json(folder.results(chosen), evaluation.to_dict())
+    return evaluation
+
+
+def score(
+    reference: str | Path, estimate: str | Path, *, durations: str | Path | None = None, settings: Sequence[str] = ()
+) -> Evaluation:
+    """Compare two tables of events; clips that the estimate lacks have no events."""
+    from avsed.evaluation import evaluate_events
+    from avsed.tables import check_labels, labels_of, read_durations, read_events
+
+    config = load_config(None, settings)
+    lengths = read_durations(durations) if durations is not None else None
+    truth, found = read_events(reference), read_events(estimate)
+    labels = config.data.labels or tuple(sorted({event.label for own in truth.values() for event in own}))
+    check_labels(labels_of(found), labels, estimate)
+    silent = sum(clip not in found for clip in truth)
+    if silent:
+        console.note(
+            f"{estimate}: no row for {silent} of the reference's {len(truth)} clips: taken as clips without events"
+        )
+    about = {
+        "reference": str(reference),
+        "estimate": str(estimate),
+        "clips": len(truth),
+        "clips_without_estimate": silent,
+    }
+    return evaluate_events(truth, found, labels=labels, durations=lengths, metrics=config.metrics, about=about)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was found in recordings. failures : recordings that could not be read; out : where it was written, if anywhere."""
+
+    detections: list[Detection]
+    failures: dict[str, str] = field(default_factory=dict)
+    out: Path | None = None
+    period: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: seconds, fractions."""
+        return {
+            "frame_period": self.period,
+            "recordings": [found.to_dict() for found in self.detections],
+            "failures": [{"file": file, "message": message} for file, message in self.failures.items()],
+        }
+
+    def render(self) -> Iterator[RenderableType]:
+        """What the command prints: a table that other programs read, unless it went into files."""
+        from rich.text import Text
+
+        if self.out is not None:
+            yield f"events, tags and probabilities of {len(self.detections)} recordings: {self.out}"
+            return
+        yield Text("filename\tonset\toffset\tevent_label", no_wrap=True, overflow="ignore")
+        for found in self.detections:
+            rows = [[f"{event.onset:.3f}", f"{event.offset:.3f}", event.label] for event in found.events]
+            for cells in rows or [["", "", ""]]:
+                yield Text("\t".join([str(found.file), *cells]), no_wrap=True, overflow="ignore", tab_size=1)
+
+
+def predict(
+    run: str | Path,
+    files: Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    keep_scores: bool = False,
+    threshold: float | None = None,
+    device: str | None = None,
+) -> Predictions:
+    """Tags and events of recordings; one that cannot be read is listed and stops nothing.
+
+    out : folder for ``events.tsv``, ``tags.tsv`` and ``predictions.json`` (and ``scores.safetensors`` with ``keep_scores``)
+    """
+    from avsed.detector import Detector
+    from avsed.scores import write_scores
+    from avsed.tables import write_events, write_tags
+
+    if keep_scores and out is None:
+        raise ConfigError("--scores needs --out, the folder to keep them in")
+    detector = Detector.load(run, device=device or "auto")
+    if threshold is not None:
+        detector.postprocessing = detector.postprocessing.model_copy(update={"threshold": threshold})
+    recordings = list(_recordings(files))
+    if not recordings:
+        raise AvsedError(f"{', '.join(map(str, files))}: no recordings found")
+    result = Predictions([], out=None if out is None else Path(out), period=detector.system.period)
+    with console.bar("recordings", len(recordings)) as bar:
+        for number, path in enumerate(recordings):
+            try:
+                result.detections.append(detector.detect(path))
+            except MediaError as error:
+                result.failures[str(path)] = error.problem
+                console.warn(str(error))
+            bar.update(number + 1)
+    if result.out is not None:
+        found = {str(d.file): d for d in result.detections}
+        write_events(result.out / "events.tsv", {name: d.events for name, d in found.items()})
+        write_tags(result.out / "tags.tsv", {name: d.tags for name, d in found.items()})
+        write_json(result.out / "predictions.json", result.to_dict())
+        if keep_scores and found:
+            write_scores(result.out / "scores.safetensors", [d.scores for d in result.detections])
+    return result
+
+
+def _recordings(files: Sequence[str | Path]) -> Iterator[Path]:
+    """The files themselves, and all files of folders (not of the folders in them) but tables and texts."""
+    for file in map(Path, files):
+        if file.is_dir():
+            yield from (
+                p for p in sorted(file.iterdir()) if p.is_file() and p.suffix not in NOT_MEDIA and p.name[0] != "."
+            )
+        else:
+            yield file
+
+
+def _quoted(path: Path) -> str:
+    """A path as a YAML string, whatever it holds."""
+    return "'" + str(path).replace("'", "''") + "'"

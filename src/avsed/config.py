@@ -1,0 +1,245 @@
+"""One typed configuration: the same names in YAML, on the command line (``--set training.steps=500``), in Python and in each run.
+
+Every default is the paper's (see ``docs/paper.md``). Unknown keys are errors that name the nearest known one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from avsed.data.folder import SplitSource
+from avsed.errors import ConfigError, nearest
+from avsed.features.logmel import LogMelParameters
+from avsed.files import write_text
+
+PAPER_STEPS = 50_000
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where the clips are and which parts of them play which role."""
+
+    root: Path | None = Field(None, description="folder of the data set")
+    splits: dict[str, SplitSource] | None = Field(None, description="tables and media, where the layout is another one")
+    labels: tuple[str, ...] | None = Field(None, description="the classes; by default those of the training tables")
+    missing: Literal["error", "drop"] = Field("error", description="what to do about clips whose media are missing")
+    weak: str = Field("weak", description="split of the weakly labelled training clips")
+    unlabelled: str | None = Field("unlabeled", description="split of the unlabelled training clips; null for none")
+    validation: str | None = Field("validation", description="split scored during training; null for none")
+    test: str | None = Field("test", description="split scored by 'avsed evaluate'; null for none")
+
+
+class ModelConfig(Section):
+    """The sizes of the network (paper, Section 2.1)."""
+
+    channels: tuple[int, ...] = Field((16, 32, 64, 128, 128, 128, 128), description="channels of each convolution")
+    pools: tuple[tuple[int, int], ...] = Field(
+        ((2, 2), (2, 2), (1, 2), (1, 2), (1, 2), (1, 2), (1, 2)),
+        description="average pooling (time, frequency) after each",
+    )
+    kernel: int = Field(3, ge=1, description="kernel size of the convolutions in both directions, odd")
+    dropout: float = Field(0.33, ge=0, lt=1, description="dropout rate after each convolution's ReLU")
+    hidden: int = Field(128, ge=1, description="hidden size of the GRU in each direction")
+    layers: int = Field(2, ge=1, description="layers of the GRU")
+
+    @model_validator(mode="after")
+    def _fits(self) -> ModelConfig:
+        if len(self.channels) != len(self.pools):
+            raise ValueError(f"{len(self.channels)} channels need as many pools, got {len(self.pools)}")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"the kernel size must be odd, got {self.kernel}")
+        return self
+
+    @property
+    def time_pool(self) -> int:
+        """Spectral frames in one frame of the model (4 in the paper)."""
+        return math.prod(pool[0] for pool in self.pools)
+
+    @property
+    def band_pool(self) -> int:
+        """Mel bands that the pooling joins (128 in the paper)."""
+        return math.prod(pool[1] for pool in self.pools)
+
+
+class TrainingConfig(Section):
+    """Mean teacher training (paper, Sections 2.3 and 4.3).
+
+    Where ``ramp``, ``decay`` or ``average`` are null, they keep the paper's proportions for other numbers of steps S:
+    ramp S / 4, decay 0.99995^(50000 / S), average 0.999^(50000 / S).
+    """
+
+    steps: int = Field(PAPER_STEPS, ge=1, description="training steps")
+    weak_batch: int = Field(24, ge=1, description="weakly labelled clips in a step")
+    unlabelled_batch: int = Field(24, ge=0, description="unlabelled clips in a step")
+    learning_rate: float = Field(0.001, gt=0, description="highest learning rate of Adam")
+    ramp: int | None = Field(None, ge=0, description="steps of the learning rate's ramp")
+    decay: float | None = Field(None, gt=0, le=1, description="factor on the learning rate at each step after the ramp")
+    average: float | None = Field(None, ge=0, lt=1, description="decay of the teacher's moving average at each step")
+    clip_consistency: float = Field(2.0, ge=0, description="weight of the squared difference of clip probabilities")
+    frame_consistency: float = Field(2.0, ge=0, description="weight of the squared difference of frame probabilities")
+    validations: int = Field(10, ge=0, description="how often the student is scored on validation clips on the way")
+    checkpoint_minutes: float = Field(2.0, ge=0, description="minutes between two checkpoints")
+    memory: Literal["auto", "resident", "stream"] = Field(
+        "auto", description="keep features on the device, or read each batch from the store; auto: keep what fits"
+    )
+
+    @property
+    def ramp_steps(self) -> int:
+        return self.ramp if self.ramp is not None else self.steps // 4
+
+    @property
+    def step_decay(self) -> float:
+        return self.decay if self.decay is not None else 0.99995 ** (PAPER_STEPS / self.steps)
+
+    @property
+    def step_average(self) -> float:
+        return self.average if self.average is not None else 0.999 ** (PAPER_STEPS / self.steps)
+
+
+class PostprocessingConfig(Section):
+    """From scores to tags and events (paper, Section 2.2)."""
+
+    threshold: float = Field(
+        0.5, ge=0, le=1, description="a probability of at least this much is a decision for the class"
+    )
+    median_filter: int = Field(7, ge=1, description="frames in the median filter over frame decisions, odd; 1 for none")
+
+    @model_validator(mode="after")
+    def _odd(self) -> PostprocessingConfig:
+        if self.median_filter % 2 == 0:
+            raise ValueError(f"the median filter's length must be odd, got {self.median_filter}")
+        return self
+
+
+class MetricsConfig(Section):
+    """How events are compared (paper, Section 4.3; the collars as DCASE 2018 computes them)."""
+
+    segment: float = Field(1.0, gt=0, description="length of a segment, seconds")
+    onset_collar: float = Field(0.2, ge=0, description="tolerance of an onset, seconds")
+    offset_collar: float = Field(0.2, ge=0, description="tolerance of an offset, seconds")
+    offset_rate: float = Field(0.2, ge=0, description="tolerance of an offset as a share of the event's length")
+    offset_tolerance: Literal["max", "min"] = Field("max", description="the larger or the smaller of the two applies")
+
+
+class Config(Section):
+    """Everything that shapes a training and its scores."""
+
+    data: DataConfig = DataConfig()
+    features: LogMelParameters = LogMelParameters()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    postprocessing: PostprocessingConfig = PostprocessingConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of initial weights, order of clips and dropout")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    threads: int | None = Field(None, ge=1, description="threads of PyTorch on the CPU; null for all cores")
+
+    @model_validator(mode="after")
+    def _bands(self) -> Config:
+        if self.features.bands != self.model.band_pool:
+            raise ValueError(
+                f"features.bands is {self.features.bands}, but model.pools reduce {self.model.band_pool} bands to one"
+            )
+        return self
+
+    def to_yaml(self) -> str:
+        """The whole configuration, defaults included, as YAML that `load_config` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def save(self, path: str | Path) -> None:
+        write_text(path, self.to_yaml())
+
+    def differences(self, other: Config) -> list[str]:
+        """Dotted keys whose values differ, as ``training.steps: 500 -> 600``."""
+        mine, theirs = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
+        keys = sorted(mine.keys() | theirs.keys())
+        return [f"{key}: {mine.get(key)} -> {theirs.get(key)}" for key in keys if mine.get(key) != theirs.get(key)]
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file (or start from the defaults) and apply ``KEY=VALUE`` overrides with dotted keys and YAML values.
+
+    Raises ConfigError naming the file or the override, the key (with the nearest known one) and what was expected.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot read the configuration: {error}") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        if read is not None and not isinstance(read, dict):
+            raise ConfigError(f"{path}: expected sections such as 'training:', found a {type(read).__name__}")
+        values = read or {}
+    for override in overrides:
+        _override(values, override)
+    return make_config(values, source=str(path) if path is not None else "--set")
+
+
+def make_config(values: Mapping[str, Any], *, source: str) -> Config:
+    """Check nested values and make the configuration of them; ``source`` is named in errors."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: " + "; ".join(_explain(item) for item in error.errors())) from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, such as --set training.steps=500")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from error
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override}: {section!r} is a value, not a section")
+    values[last] = value
+
+
+def _explain(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        *sections, key = item["loc"]
+        known = _known_keys(sections)
+        return f"unknown key {where!r}{nearest(str(key), known)}; known here: {', '.join(known)}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[0].lower()}{message[1:]}, got {item['input']!r}" if where else message
+
+
+def _known_keys(sections: Sequence[str | int]) -> list[str]:
+    model: Any = Config
+    for section in sections:
+        field = (
+            model.model_fields.get(str(section)) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        )
+        if field is None:
+            break
+        model = field.annotation
+    fields = getattr(model, "model_fields", {})
+    return list(fields)
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

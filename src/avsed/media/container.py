@@ -1,0 +1,138 @@
+"""Opening recordings: the one place where FFmpeg's errors become ours, and where time zero is defined.
+
+All times are presentation times in seconds from the container's beginning, which is what a player shows as 0.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from avsed.errors import MediaError
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream as AvAudioStream
+    from av.container import InputContainer
+    from av.video.stream import VideoStream as AvVideoStream
+
+S = TypeVar("S")
+
+MICROSECONDS = 1_000_000  # unit of a container's times
+
+
+class MediaWarning(UserWarning):
+    """Something in a recording that was mended in a stated way, such as a damaged packet that was passed over."""
+
+
+@dataclass(frozen=True)
+class AudioStream:
+    """One audio stream. rate : samples per second; start, duration : seconds, duration None if the file does not tell."""
+
+    index: int
+    codec: str
+    rate: int
+    channels: int
+    start: float
+    duration: float | None
+
+
+@dataclass(frozen=True)
+class VideoStream:
+    """One video stream. width, height : pixels as shown, after rotation; rotation : degrees; frame_rate : mean, if known."""
+
+    index: int
+    codec: str
+    width: int
+    height: int
+    rotation: int
+    frame_rate: float | None
+    start: float
+    duration: float | None
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a recording holds. duration : seconds, None if the container does not tell."""
+
+    path: Path
+    container: str
+    duration: float | None
+    audio: tuple[AudioStream, ...]
+    video: tuple[VideoStream, ...]
+    size_bytes: int
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[InputContainer]:
+    """Open a recording; whatever goes wrong inside the block becomes a MediaError that names the file.
+
+    Raises MediaError if there is no such file, it is empty, or no demuxer or decoder can read it.
+    """
+    import av
+
+    file = Path(path)
+    if not file.exists():
+        raise MediaError(file, "no such file")
+    if not file.is_file():
+        raise MediaError(file, "not a file; give the path of a recording")
+    if file.stat().st_size == 0:
+        raise MediaError(file, "the file is empty")
+    try:
+        # Names in tables are file names: without the prefix FFmpeg takes one with a colon for a network protocol.
+        with av.open(f"file:{file}", metadata_errors="ignore") as container:
+            yield container
+    except MediaError:
+        raise
+    except (av.error.FFmpegError, OSError, ValueError, OverflowError) as error:
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise MediaError(
+            file, f"cannot be decoded: {words[0].lower()}{words[1:]}; is it a complete recording?"
+        ) from error
+
+
+def beginning(container: InputContainer) -> float:
+    """Seconds on the container's own clock that a player shows as 0."""
+    return (container.start_time or 0) / MICROSECONDS
+
+
+def audio_streams(container: InputContainer) -> list[AvAudioStream]:
+    """The audio streams that can be decoded."""
+    return [stream for stream in container.streams.audio if stream.codec_context is not None]
+
+
+def video_streams(container: InputContainer) -> list[AvVideoStream]:
+    """The moving pictures: cover art attached to a sound file is none."""
+    from av.stream import Disposition
+
+    return [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
+    ]
+
+
+def choose_stream(path: str | Path, streams: list[S], number: int, *, kind: Literal["audio", "video"]) -> S:
+    """The ``number``-th of the streams.
+
+    Raises MediaError if there are not so many.
+    """
+    if not streams:
+        raise MediaError(path, f"has no {kind} stream")
+    if not 0 <= number < len(streams):
+        raise MediaError(path, f"has {len(streams)} {kind} streams, but number {number} was asked for (counted from 0)")
+    return streams[number]
+
+
+def seconds(value: int | None, unit: Fraction | None) -> float | None:
+    """A stream's own time in seconds; None if it does not tell."""
+    return None if value is None or unit is None else float(value * unit)
+
+
+def warn(path: str | Path, problem: str) -> None:
+    """Say that something in a recording was mended."""
+    warnings.warn(f"{path}: {problem}", MediaWarning, stacklevel=2)

@@ -1,0 +1,81 @@
+"""What is compared with what: clips of the reference, events as arrays, labels that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from avsed.annotations import Events
+from avsed.errors import AnnotationError, nearest
+
+
+class EventArrays(NamedTuple):
+    """Events of many clips, in the order of the clips and of each clip's list.
+
+    clip, label : int64 (events,), indices; onset, offset : float64 (events,), seconds
+    """
+
+    clip: np.ndarray
+    label: np.ndarray
+    onset: np.ndarray
+    offset: np.ndarray
+
+
+def check_clips(reference: Mapping[str, Any], estimated: Mapping[str, Any]) -> None:
+    """Only clips of the reference are compared: an estimate for another one is an error, a clip without one has nothing.
+
+    Raises AnnotationError naming the first clips that the reference lacks, and how many there are.
+    """
+    if not reference:
+        raise AnnotationError("the reference holds no clips")
+    foreign = [clip for clip in estimated if clip not in reference]
+    if foreign:
+        known = nearest(foreign[0], reference)
+        raise AnnotationError(
+            f"{len(foreign)} of {len(estimated)} clips of the estimate are not in the reference, such as {foreign[0]!r}{known}"
+        )
+
+
+def label_indices(labels: Sequence[str]) -> dict[str, int]:
+    """The column of each label.
+
+    Raises AnnotationError if there is none, or one stands twice.
+    """
+    if not labels or len(set(labels)) != len(labels):
+        raise AnnotationError(f"classes must be given, each once; got {', '.join(labels) or 'none'}")
+    return {label: index for index, label in enumerate(labels)}
+
+
+def as_arrays(events: Events, clips: Sequence[str], labels: Sequence[str]) -> EventArrays:
+    """The events of ``clips`` as arrays; a clip that ``events`` lacks has none.
+
+    Raises AnnotationError if a label is not known, naming the clip and the nearest known label.
+    """
+    index = label_indices(labels)
+    rows = [(number, event) for number, clip in enumerate(clips) for event in events.get(clip, ())]
+    for number, event in rows:
+        if event.label not in index:
+            raise AnnotationError(f"{clips[number]}: unknown label {event.label!r}{nearest(event.label, labels)}")
+    return EventArrays(
+        np.array([number for number, _ in rows], np.int64),
+        np.array([index[event.label] for _, event in rows], np.int64),
+        np.array([event.onset for _, event in rows], np.float64),
+        np.array([event.offset for _, event in rows], np.float64),
+    )
+
+
+def as_matrix(tags: Mapping[str, Collection[str]], clips: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """bool (clips, classes): which labels each clip has; a clip that ``tags`` lacks has none.
+
+    Raises AnnotationError if a label is not known.
+    """
+    index = label_indices(labels)
+    matrix = np.zeros((len(clips), len(labels)), bool)
+    for row, clip in enumerate(clips):
+        for label in tags.get(clip, ()):
+            if label not in index:
+                raise AnnotationError(f"{clip}: unknown label {label!r}{nearest(label, labels)}")
+            matrix[row, index[label]] = True
+    return matrix

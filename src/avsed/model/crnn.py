@@ -1,0 +1,157 @@
+"""The convolutional recurrent network over log-mel spectra (paper, Section 2.1), its tables written as data.
+
+Shapes for ten classes and a clip of ten seconds::
+
+    log-mel (clips, 604, 128) ─ 7 × [conv 3×3 → batch norm → ReLU → dropout → average pool] ─▶ (clips, 151, 128)
+                              ─ 2-layer bidirectional GRU ─▶ (clips, 151, 256)
+                              ─ linear, sigmoid ─▶ frame probabilities (clips, 151, 10)
+                              ─ linear softmax over time ─▶ clip probabilities (clips, 10)
+
+Clips of different lengths share a batch: rows past a clip's end are padding. They are zeroed after every convolution and
+before every pooling, and the GRU runs on packed sequences, so that in evaluation a clip gives the same frames alone or in any batch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from avsed.config import ModelConfig
+from avsed.model.fused import fused_block
+from avsed.model.pooling import linear_softmax, real_frames
+from avsed.timeline import pooled_frames
+
+
+class Output(NamedTuple):
+    """What the network says of a batch.
+
+    frames : float (clips, frames, classes), probabilities in [0, 1]; zero past a clip's end
+    clips : float (clips, classes), probabilities in [0, 1]
+    mask : bool (clips, frames), True for real frames; None if all are real
+    """
+
+    frames: torch.Tensor
+    clips: torch.Tensor
+    mask: torch.Tensor | None
+
+
+class ConvolutionBlock(nn.Module):
+    """Convolution → batch norm → ReLU → dropout → (mask) → average pool. No bias: batch norm follows.
+
+    `fused` says whether training on a CPU in single precision takes the fast path of `avsed.model.fused`, which computes the same.
+    """
+
+    fused = True
+
+    def __init__(self, inputs: int, outputs: int, *, pool: tuple[int, int], kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.dropout = nn.Dropout(dropout)
+        self.pool = nn.AvgPool2d(pool)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """x : float (clips, channels, frames, bands); mask : bool (clips, frames) or None -> the pooled map."""
+        if self.fused and self.training and x.device.type == "cpu" and x.dtype == torch.float32:
+            return fused_block(x, mask, self)
+        x = self.dropout(torch.relu(self.norm(self.convolution(x))))
+        if mask is not None:
+            x = x * mask[:, None, :, None]
+        return self.pool(x)
+
+
+class ConvolutionalEncoder(nn.Module):
+    """The seven convolution blocks: log-mel spectra -> one vector a model frame."""
+
+    def __init__(self, config: ModelConfig, *, bands: int) -> None:
+        super().__init__()
+        if bands != config.band_pool:
+            raise ValueError(
+                f"the pools {config.pools} reduce {config.band_pool} bands to one, but the input has {bands}"
+            )
+        sizes = zip((1, *config.channels), config.channels, config.pools, strict=False)
+        self.blocks = nn.ModuleList(
+            ConvolutionBlock(i, o, pool=pool, kernel=config.kernel, dropout=config.dropout) for i, o, pool in sizes
+        )
+        self.pools = tuple(pool[0] for pool in config.pools)
+        self.dims = config.channels[-1]
+
+    def forward(self, spectra: torch.Tensor, frames: torch.Tensor | None) -> torch.Tensor:
+        """spectra : float (clips, frames, bands), frames a multiple of the time pooling; frames : real ones of each clip.
+
+        Returns float (clips, frames / time pooling, dims).
+        """
+        x = spectra[:, None]  # (clips, 1, frames, bands)
+        for block, pool in zip(self.blocks, self.pools, strict=True):
+            x = block(x, None if frames is None else real_frames(frames, x.shape[2]))
+            frames = None if frames is None else -(-frames // pool)
+        return x.squeeze(3).transpose(1, 2)  # (clips, channels, frames, 1) -> (clips, frames, channels)
+
+
+class RecurrentEncoder(nn.Module):
+    """Bidirectional GRU over the frames of each clip, none of its steps on padding."""
+
+    def __init__(self, inputs: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.gru = nn.GRU(inputs, config.hidden, config.layers, bidirectional=True, batch_first=True)
+        self.dims = 2 * config.hidden
+
+    def forward(self, x: torch.Tensor, frames: torch.Tensor | None) -> torch.Tensor:
+        """x : float (clips, frames, inputs); frames : int64 (clips,) on the CPU, or None -> float (clips, frames, dims)."""
+        if frames is None:
+            return self.gru(x)[0]
+        packed = nn.utils.rnn.pack_padded_sequence(x, frames, batch_first=True, enforce_sorted=False)
+        return nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+
+class Crnn(nn.Module):
+    """The paper's baseline: log-mel spectra in, frame and clip probabilities out.
+
+    classes : number of classes, >= 1
+    bands : number of mel bands; the pools of ``config`` must reduce them to one
+    """
+
+    def __init__(self, config: ModelConfig, *, classes: int, bands: int) -> None:
+        super().__init__()
+        self.time_pool = config.time_pool
+        self.convolutions = ConvolutionalEncoder(config, bands=bands)
+        self.recurrent = RecurrentEncoder(self.convolutions.dims, config)
+        self.classifier = nn.Linear(self.recurrent.dims, classes)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # several times faster in the first layers
+
+    def forward(self, spectra: torch.Tensor, frames: torch.Tensor | None = None) -> Output:
+        """Score a batch.
+
+        spectra : float (clips, length, bands), standardised log-mel, zero past each clip's end;
+            length a multiple of ``time_pool``
+        frames : int64 (clips,) *on the CPU*, real spectral frames of each clip, >= 1;
+            None if every clip fills the whole length
+
+        Raises ValueError if length is no multiple of ``time_pool`` or is shorter than a clip.
+        """
+        length = spectra.shape[1]
+        if length % self.time_pool:
+            raise ValueError(f"the input's {length} frames are no multiple of {self.time_pool}: pad with zeros")
+        if frames is not None and int(frames.max()) > length:
+            raise ValueError(f"a clip has {int(frames.max())} frames, but the batch only {length}")
+        pooled = None if frames is None else -(-frames // self.time_pool)
+        on_device = None if frames is None else frames.to(spectra.device, non_blocking=True)
+        x = self.convolutions(spectra, on_device)  # (clips, length / time_pool, channels)
+        x = self.recurrent(x, pooled)  # (clips, length / time_pool, 2 * hidden)
+        mask = None if pooled is None else real_frames(pooled, x.shape[1]).to(x.device, non_blocking=True)
+        probabilities = torch.sigmoid(self.classifier(x))  # (clips, length / time_pool, classes)
+        if mask is not None:
+            probabilities = probabilities * mask[:, :, None]
+        return Output(probabilities, linear_softmax(probabilities, mask), mask)
+
+
+def padded_length(frames: int, time_pool: int) -> int:
+    """The length of a batch whose longest clip has ``frames`` spectral frames: the next multiple of ``time_pool``."""
+    return pooled_frames(frames, time_pool) * time_pool
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of trained values (1,037,690 for the paper's model and ten classes)."""
+    return sum(parameter.numel() for parameter in model.parameters())

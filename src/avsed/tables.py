@@ -1,0 +1,327 @@
+"""Tables of labels: read, checked and written, tab- or comma-separated, as the DCASE challenges exchange them.
+
+========== =========================================== ==============================================
+table      columns                                     a row
+========== =========================================== ==============================================
+weak       ``filename  event_labels``                  a clip and its labels, joined by commas
+strong     ``filename  onset  offset  event_label``    an event; empty fields: nothing sounds in the clip
+clips      ``filename``                                a clip
+durations  ``filename  duration``                      a clip and its length in seconds
+========== =========================================== ==============================================
+
+The header names the columns, in any order; others are ignored. Strong tables may lack it. What is wrong with a table is collected
+as `Problem`, with file and line, so that all of it can be shown at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from avsed.annotations import Durations, Event, Events, Tags
+from avsed.errors import AnnotationError, nearest
+from avsed.files import write_text
+
+STRONG = ("filename", "onset", "offset", "event_label")
+WEAK = ("filename", "event_labels")
+LATE = 0.05  # seconds that an event may end past its clip without a warning: rounding of labels and of containers
+SHOWN = 5  # problems in the message of an error
+
+Kind = Literal["weak", "strong", "clips", "durations"]
+
+
+class Problem(NamedTuple):
+    """Something wrong with a table or a recording. line : from 1, None if the whole file is meant."""
+
+    severity: Literal["error", "warning"]
+    file: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.message}"
+
+
+class _Table(NamedTuple):
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[tuple[int, dict[str, str]]]  # line number, column -> stripped text
+
+
+def raise_errors(problems: Iterable[Problem]) -> None:
+    """Raise AnnotationError if there are errors among the problems, naming the first few and their number."""
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        more = f"\n… and {len(errors) - SHOWN} more errors" if len(errors) > SHOWN else ""
+        raise AnnotationError("\n".join(str(error) for error in errors[:SHOWN]) + more)
+
+
+def table_kind(path: str | Path) -> Kind:
+    """What a table holds, told by its header.
+
+    Raises AnnotationError if it cannot be read or has no known columns.
+    """
+    columns = _read(path).columns
+    if "event_labels" in columns:
+        return "weak"
+    if set(STRONG) <= set(columns):
+        return "strong"
+    return "durations" if "duration" in columns else "clips"
+
+
+def read_tags(path: str | Path, *, problems: list[Problem] | None = None) -> Tags:
+    """The labels of each clip; an empty field means that nothing sounds.
+
+    problems : takes what is wrong; without it, errors raise AnnotationError
+    """
+    found: list[Problem] = []
+    tags: Tags = {}
+    for line, row in _rows(path, WEAK):
+        labels = frozenset(label for part in row["event_labels"].split(",") if (label := part.strip()))
+        if row["filename"] not in tags:
+            tags[row["filename"]] = labels
+        elif tags[row["filename"]] == labels:
+            found.append(
+                Problem("warning", str(path), line, f"{row['filename']} stands twice with the same labels; dropped")
+            )
+        else:
+            found.append(Problem("error", str(path), line, f"{row['filename']} stands twice with different labels"))
+    _hand_over(found, problems)
+    return tags
+
+
+def read_events(
+    path: str | Path, *, durations: Mapping[str, float] | None = None, problems: list[Problem] | None = None
+) -> Events:
+    """The events of each clip, in the table's order; a clip whose only row has empty fields has none.
+
+    durations : seconds of each clip; events that end later are warned of
+    problems : takes what is wrong; without it, errors raise AnnotationError
+
+    Exact duplicates are dropped with a warning; overlapping events of one class and events past the clip's end are warned of and
+    kept as they are. Times that are no numbers, negative or reversed are errors.
+    """
+    found: list[Problem] = []
+    events: Events = {}
+    lines: dict[tuple[str, Event], int] = {}
+    empty: dict[str, int] = {}
+    for line, row in _rows(path, STRONG, headerless=True):
+        clip, label = row["filename"], row["event_label"]
+        sounding = events.setdefault(clip, [])
+        if not (row["onset"] or row["offset"] or label):
+            empty.setdefault(clip, line)
+            continue
+        try:
+            event = _event(row)
+        except ValueError as error:
+            found.append(Problem("error", str(path), line, f"{clip}: {error}"))
+            continue
+        if (clip, event) in lines:
+            first = lines[clip, event]
+            found.append(Problem("warning", str(path), line, f"{clip}: the same event as in line {first}; dropped"))
+            continue
+        lines[clip, event] = line
+        sounding.append(event)
+    for clip, line in empty.items():
+        if events[clip]:
+            found.append(
+                Problem("error", str(path), line, f"{clip}: a row without an event, but other rows have events")
+            )
+    for (clip, event), line in lines.items():
+        length = None if durations is None else durations.get(clip)
+        if length is not None and event.offset > length + LATE:
+            unit = "; are the times milliseconds?" if event.offset > 50 * length else ""
+            text = f"{clip}: {event.label} ends at {event.offset:g} s, but the clip at {length:g} s{unit}"
+            found.append(Problem("warning", str(path), line, text))
+    for clip, sounding in events.items():
+        latest: dict[str, Event] = {}
+        for event in sorted(sounding):
+            before = latest.get(event.label)
+            if before is not None and event.onset < before.offset:
+                text = (
+                    f"{clip}: {event.label} at {event.onset:g} s begins before the one at {before.onset:g} s has ended"
+                )
+                found.append(Problem("warning", str(path), lines[clip, event], text))
+            if before is None or event.offset > before.offset:
+                latest[event.label] = event
+    _hand_over(found, problems)
+    return events
+
+
+def read_clips(path: str | Path, *, problems: list[Problem] | None = None) -> list[str]:
+    """The clips that a table names, each once, in its order."""
+    found: list[Problem] = []
+    clips: dict[str, int] = {}
+    for line, row in _rows(path, ("filename",)):
+        if row["filename"] in clips:
+            text = f"{row['filename']} stands in line {clips[row['filename']]} already; dropped"
+            found.append(Problem("warning", str(path), line, text))
+        clips.setdefault(row["filename"], line)
+    _hand_over(found, problems)
+    return list(clips)
+
+
+def read_durations(path: str | Path, *, problems: list[Problem] | None = None) -> Durations:
+    """Seconds of each clip."""
+    found: list[Problem] = []
+    durations: Durations = {}
+    for line, row in _rows(path, ("filename", "duration")):
+        try:
+            length = _seconds(row["duration"], "duration")
+        except ValueError as error:
+            found.append(Problem("error", str(path), line, f"{row['filename']}: {error}"))
+            continue
+        if durations.setdefault(row["filename"], length) != length:
+            found.append(Problem("error", str(path), line, f"{row['filename']} stands twice with different durations"))
+    _hand_over(found, problems)
+    return durations
+
+
+def check_labels(
+    labels: Mapping[str, Collection[str]],
+    known: Collection[str],
+    path: str | Path,
+    *,
+    problems: list[Problem] | None = None,
+) -> None:
+    """An error for every clip with a label that is not known, with the nearest known one.
+
+    labels : the labels of each clip
+    """
+    found = [
+        Problem("error", str(path), None, f"{clip}: unknown label {label!r}{nearest(label, known)}")
+        for clip, own in labels.items()
+        for label in sorted(set(own) - set(known))
+    ]
+    if found:
+        found.append(Problem("error", str(path), None, f"known labels: {', '.join(sorted(known))}"))
+    _hand_over(found, problems)
+
+
+def labels_of(events: Events) -> Tags:
+    """The labels that sound somewhere in each clip."""
+    return {clip: frozenset(event.label for event in own) for clip, own in events.items()}
+
+
+def write_tags(path: str | Path, tags: Mapping[str, Collection[str]]) -> None:
+    """Write a weak table, whole or not at all."""
+    _write(path, WEAK, ((clip, ",".join(sorted(labels))) for clip, labels in tags.items()))
+
+
+def write_events(path: str | Path, events: Mapping[str, Iterable[Event]], *, decimals: int = 3) -> None:
+    """Write a strong table, whole or not at all; a clip without events gets a row with empty fields."""
+
+    def rows() -> Iterable[tuple[str, ...]]:
+        for clip, own in events.items():
+            sounding = sorted(own)
+            if not sounding:
+                yield clip, "", "", ""
+            for event in sounding:
+                yield clip, f"{event.onset:.{decimals}f}", f"{event.offset:.{decimals}f}", event.label
+
+    _write(path, STRONG, rows())
+
+
+def write_clips(path: str | Path, clips: Iterable[str]) -> None:
+    """Write a table of clips, whole or not at all."""
+    _write(path, ("filename",), ((clip,) for clip in clips))
+
+
+def write_durations(path: str | Path, durations: Mapping[str, float], *, decimals: int = 3) -> None:
+    """Write a table of durations, whole or not at all."""
+    _write(path, ("filename", "duration"), ((clip, f"{length:.{decimals}f}") for clip, length in durations.items()))
+
+
+def _write(path: str | Path, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    table = [columns, *rows]
+    odd = next((field for row in table for field in row if "\t" in field or "\n" in field), None)
+    if odd is not None:
+        raise AnnotationError(f"{path}: names in a table must not hold tabs or line breaks: {odd!r}")
+    write_text(path, "".join("\t".join(row) + "\n" for row in table))
+
+
+def _rows(path: str | Path, needed: tuple[str, ...], *, headerless: bool = False) -> list[tuple[int, dict[str, str]]]:
+    table = _read(path, STRONG if headerless else None)
+    lacking = [column for column in needed if column not in table.columns]
+    if lacking:
+        have = ", ".join(table.columns)
+        raise AnnotationError(
+            f"{path}:1: no column {lacking[0]!r}{nearest(lacking[0], table.columns)}; found {have}; expected {', '.join(needed)}"
+        )
+    return table.rows
+
+
+def _read(path: str | Path, headerless: tuple[str, ...] | None = None) -> _Table:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AnnotationError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save the table as UTF-8"
+        ) from error
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot read the table: {error.strerror or error}") from error
+    separator = "\t" if "\t" in text or "," not in text.partition("\n")[0] else ","
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        quoting=csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE,
+    )
+    columns: tuple[str, ...] | None = None
+    rows: list[tuple[int, dict[str, str]]] = []
+    for fields in reader:
+        fields = [field.strip() for field in fields]
+        if not any(fields):
+            continue
+        if columns is None:
+            if "filename" in fields:
+                columns = tuple(fields)
+                continue
+            if headerless is None or len(fields) != len(headerless):
+                raise AnnotationError(
+                    f"{path}:{reader.line_num}: expected a header with the column 'filename', found {separator.join(fields)!r}"
+                )
+            columns = headerless
+        if len(fields) < len(columns):  # trailing empty fields may be left out
+            fields += [""] * (len(columns) - len(fields))
+        if len(fields) > len(columns) and any(fields[len(columns) :]):
+            raise AnnotationError(
+                f"{path}:{reader.line_num}: {len(fields)} fields in a table of {len(columns)} columns ({', '.join(columns)})"
+            )
+        row = dict(zip(columns, fields, strict=False))
+        if not row["filename"]:
+            raise AnnotationError(f"{path}:{reader.line_num}: no file name")
+        rows.append((reader.line_num, row))
+    if columns is None:
+        raise AnnotationError(f"{path}: the table is empty; expected a header with the column 'filename'")
+    return _Table(Path(path), columns, rows)
+
+
+def _event(row: Mapping[str, str]) -> Event:
+    onset, offset = _seconds(row["onset"], "onset"), _seconds(row["offset"], "offset")
+    if offset < onset:
+        raise ValueError(f"the event ends ({offset:g} s) before it begins ({onset:g} s)")
+    if not row["event_label"]:
+        raise ValueError("times without a label")
+    return Event(onset, offset, row["event_label"])
+
+
+def _seconds(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"the {what} {text!r} is not a number of seconds") from None
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"the {what} {text} must be a finite number of seconds, 0 or more")
+    return value
+
+
+def _hand_over(found: list[Problem], problems: list[Problem] | None) -> None:
+    if problems is None:
+        raise_errors(found)
+    else:
+        problems += found

@@ -1,0 +1,174 @@
+"""The training loop: batches, steps, logs, validation and checkpoints, from the first step or from where it stopped."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import numpy as np
+import torch
+
+from avsed import console
+from avsed.data.bank import FeatureBank, ShuffledStream
+from avsed.errors import AvsedError
+from avsed.run import Run
+from avsed.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
+from avsed.training.objective import Losses
+from avsed.training.schedule import learning_rate
+from avsed.training.step import MeanTeacher
+
+LOG_EVERY = 10  # steps
+WEAK, UNLABELLED = 0, 1  # number of each stream, a part of its seed
+
+
+class Interrupted(AvsedError):
+    """The training was asked to stop (SIGINT or SIGTERM) and left a checkpoint."""
+
+
+@dataclass(frozen=True)
+class TrainingClips:
+    """What a training learns from: features of weak and unlabelled clips, and the weak clips' tags.
+
+    tags : float32 (weak clips, classes), 0 or 1, on the device
+    """
+
+    weak: FeatureBank
+    tags: torch.Tensor
+    unlabelled: FeatureBank | None
+
+
+@dataclass
+class _Means:
+    """Mean losses since the last log line, summed on the device so that no step waits for it."""
+
+    steps: int = 0
+    sums: list[torch.Tensor] = field(default_factory=list)
+
+    def add(self, losses: Losses) -> None:
+        self.sums = list(losses) if not self.sums else [a + b for a, b in zip(self.sums, losses, strict=True)]
+        self.steps += 1
+
+    def take(self) -> dict[str, float]:
+        means = {name: float(value) / self.steps for name, value in zip(Losses._fields, self.sums, strict=True)}
+        self.steps, self.sums = 0, []
+        return means
+
+
+def train_loop(
+    trainer: MeanTeacher, clips: TrainingClips, run: Run, *, validate: Callable[[], dict[str, float]] | None
+) -> Progress:
+    """Train to the last step, going on from the run's checkpoint if there is one.
+
+    validate : scores the student on validation clips; called ``config.validations`` times, evenly spread, the last time at the end
+
+    Raises Interrupted after SIGINT or SIGTERM, when the current step is done and saved; AvsedError if the loss is no longer finite.
+    """
+    config = trainer.config
+    weak = ShuffledStream(len(clips.weak), config.weak_batch, seed=(trainer.seed, WEAK))
+    unlabelled = None
+    if clips.unlabelled is not None and config.unlabelled_batch:
+        unlabelled = ShuffledStream(len(clips.unlabelled), config.unlabelled_batch, seed=(trainer.seed, UNLABELLED))
+    state: State = {"student": trainer.student, "teacher": trainer.teacher, "optimiser": trainer.optimiser}
+    done = Progress(0, 0.0)
+    if run.checkpoint.is_file():
+        done = load_checkpoint(run.checkpoint, **state)
+        if done.step < config.steps:
+            console.note(f"going on from step {done.step} of {config.steps}")
+    run.cut_log(done.step)
+    if done.step >= config.steps:
+        return done
+
+    from torch.utils.tensorboard import SummaryWriter
+
+    means, shown = _Means(), ""
+    began = saved = time.monotonic()
+    with (
+        SummaryWriter(str(run.tensorboard), purge_step=done.step + 1) as board,
+        console.bar("training", config.steps) as bar,
+        _signals() as stop,
+    ):
+        bar.update(done.step)
+        for number in range(done.step, config.steps):
+            index = weak.batch(number)
+            labelled = clips.weak.gather(index)
+            batch = labelled
+            if clips.unlabelled is not None and unlabelled is not None:
+                batch = _join(labelled, clips.unlabelled.gather(unlabelled.batch(number)))
+            tags = clips.tags[torch.from_numpy(index).to(clips.tags.device, non_blocking=True)]
+            means.add(trainer.step(number, *batch, tags))
+
+            now = Progress(number + 1, done.seconds + time.monotonic() - began)
+            last = now.step == config.steps
+            if now.step % LOG_EVERY == 0 or last:
+                rate = (now.step - done.step) / (time.monotonic() - began)
+                record = means.take() | {"learning_rate": learning_rate(number, config), "steps_per_s": rate}
+                if not np.isfinite(record["total"]):
+                    raise AvsedError(
+                        f"{run.folder}: the loss is {record['total']} at step {now.step}; lower training.learning_rate"
+                    )
+                _log(run, board, "train", now.step, record)
+                shown = f"loss {record['total']:.4f}  {rate:.2f} steps/s"
+            if validate is not None and config.validations and _due(now.step, config.steps, config.validations):
+                scores = validate()
+                _log(run, board, "validation", now.step, scores)
+                found = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+                console.note(f"step {now.step}: validation {found}")
+            if last or stop.is_set() or time.monotonic() - saved >= 60 * config.checkpoint_minutes:
+                save_checkpoint(run.checkpoint, now, **state)
+                saved = time.monotonic()
+            bar.update(now.step, shown)
+            if stop.is_set() and not last:
+                raise Interrupted(
+                    f"{run.folder}: stopped after step {now.step} of {config.steps}; the same command goes on"
+                )
+    return now
+
+
+def _join(
+    first: tuple[torch.Tensor, torch.Tensor | None], second: tuple[torch.Tensor, torch.Tensor | None]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One batch of two, the shorter padded with zeros."""
+    length = max(first[0].shape[1], second[0].shape[1])
+    if first[0].shape[1] == second[0].shape[1] and first[1] is None and second[1] is None:
+        return torch.cat([first[0], second[0]]), None
+    padded = [torch.nn.functional.pad(x, (0, 0, 0, length - x.shape[1])) for x, _ in (first, second)]
+    frames = [torch.full((len(x),), x.shape[1]) if f is None else f for x, f in (first, second)]
+    return torch.cat(padded), torch.cat(frames)
+
+
+def _due(step: int, steps: int, times: int) -> bool:
+    """Whether one of ``times`` evenly spread moments lies at this step; the last one is the last step."""
+    return step * times // steps > (step - 1) * times // steps
+
+
+def _log(run: Run, board: object, kind: str, step: int, record: dict[str, float]) -> None:
+    run.append_log({"step": step, "kind": kind} | {k: None if not np.isfinite(v) else v for k, v in record.items()})
+    for name, value in record.items():
+        board.add_scalar(f"{kind}/{name}", value, step)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second signal acts as usual. Only the main thread can listen."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)

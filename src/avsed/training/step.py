@@ -1,0 +1,52 @@
+"""One step of mean teacher training (paper, Section 2.3), in plain PyTorch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from avsed.config import TrainingConfig
+from avsed.model.crnn import Crnn
+from avsed.training.objective import Losses, objective
+from avsed.training.schedule import learning_rate
+from avsed.training.teacher import make_teacher, update_teacher
+
+
+class MeanTeacher:
+    """Student, teacher and optimiser.
+
+    student : the network to train; the teacher starts as a copy of it
+    config : loss weights, schedule, moving average
+    seed : with the step's number it seeds each step's dropout
+    """
+
+    def __init__(self, student: Crnn, config: TrainingConfig, *, seed: int) -> None:
+        self.student, self.config, self.seed = student.train(), config, seed
+        self.teacher = make_teacher(student).train()
+        self.optimiser = torch.optim.Adam(student.parameters(), lr=config.learning_rate)
+
+    def step(self, number: int, spectra: torch.Tensor, frames: torch.Tensor | None, tags: torch.Tensor) -> Losses:
+        """Train on one batch.
+
+        number : of the step, from 0
+        spectra, frames : see `Crnn.forward`; the first clips are the weakly labelled ones
+        tags : float (weak clips, classes), 0 or 1
+
+        Returns the losses before the update, detached, on the device (reading them waits for it).
+        """
+        torch.manual_seed(derive_seed(self.seed, number))
+        with torch.no_grad():
+            taught = self.teacher(spectra, frames)
+        losses = objective(self.student(spectra, frames), taught, tags, self.config)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses.total.backward()
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(number, self.config)
+        self.optimiser.step()
+        update_teacher(self.teacher, self.student, decay=self.config.step_average)
+        return Losses(*(loss.detach() for loss in losses))
+
+
+def derive_seed(*numbers: int) -> int:
+    """A well-mixed 63-bit seed from several numbers, such as a training's seed and a step's number."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

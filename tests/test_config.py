@@ -1,0 +1,73 @@
+"""The configuration: YAML, overrides, errors that help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from avsed.config import Config, load_config
+from avsed.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+def test_yaml_round_trip(tmp_path: Path) -> None:
+    config = load_config(None, ["training.steps=500", "data.root=x/y", "seed=3", "training.ramp=10"])
+    config.save(tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    assert (config.training.steps, config.data.root, config.seed) == (500, Path("x/y"), 3)
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("training: {steps: 7, weak_batch: 3}\n")
+    config = load_config(tmp_path / "c.yaml", ["training.steps=9"])
+    assert (config.training.steps, config.training.weak_batch) == (9, 3)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.step=5", r"unknown key 'training\.step' \(did you mean 'steps'\?\)"),
+        ("trainin.steps=5", r"unknown key 'trainin' \(did you mean 'training'\?\)"),
+        ("training.steps=many", r"training\.steps: .*integer.*got 'many'"),
+        ("training.steps=0", r"training\.steps: .*greater than or equal to 1, got 0"),
+        ("postprocessing.median_filter=4", "must be odd, got 4"),
+        ("features.bands=64", r"features\.bands is 64"),
+        ("seed", "expected KEY=VALUE"),
+        ("seed.x.y=1", "seed"),
+        ("training.steps=[", "not valid YAML"),
+    ],
+)
+def test_errors_name_the_key_and_what_was_expected(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [override])
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "training: 5\n"])
+def test_a_bad_file_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        load_config(tmp_path / "bad.yaml")
+    with pytest.raises(ConfigError, match=r"absent\.yaml"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_the_paper_s_configuration_is_the_default() -> None:
+    assert load_config(CONFIGS / "paper.yaml") == Config()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_configuration_is_valid_and_keeps_the_architecture(path: Path) -> None:
+    config = load_config(path)
+    assert config.model == Config().model
+    assert config.features == Config().features
+
+
+def test_other_lengths_keep_the_paper_s_proportions() -> None:
+    config = load_config(None, ["training.steps=500"]).training
+    assert config.ramp_steps == 125
+    assert config.step_decay == pytest.approx(0.99995**100)
+    assert config.step_average == pytest.approx(0.999**100)
+    given = load_config(None, ["training.steps=500", "training.ramp=0", "training.average=0.5"]).training
+    assert (given.ramp_steps, given.step_average) == (0, 0.5)

@@ -1,0 +1,374 @@
+"""Log-mel features against librosa, feature sequences and their times, standardisation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from avsed.features import logmel
+from avsed.features.logmel import LogMel, LogMelParameters, log_mel, mel_filterbank
+from avsed.features.sequence import FeatureSequence, extractor_key
+from avsed.features.standardise import CONSTANT, Standardiser
+from avsed.features.threads import LIMITS, one_thread_each
+from avsed.media import Audio, read_audio
+
+librosa = pytest.importorskip("librosa", reason="librosa, the reference for log-mel features, is not installed")
+
+RATE = 22_100
+PAPER = LogMelParameters()
+
+
+def reference(samples: np.ndarray, parameters: LogMelParameters = PAPER) -> np.ndarray:
+    peak = np.abs(samples).max()
+    mel = librosa.feature.melspectrogram(
+        y=samples / peak if peak > 0 else samples,
+        sr=parameters.rate,
+        n_fft=parameters.window,
+        hop_length=parameters.hop,
+        window="hann",
+        center=True,
+        pad_mode="constant",
+        power=1.0,
+        n_mels=parameters.bands,
+        fmin=parameters.lowest,
+        fmax=parameters.highest,
+        htk=False,
+        norm="slaney",
+    )
+    return np.log(np.maximum(mel, parameters.floor)).T
+
+
+def speech_like(count: int) -> np.ndarray:
+    """Harmonics of a gliding voice in syllables with pauses, and a little noise."""
+    time = np.arange(count) / RATE
+    pitch = np.cumsum(120 + 30 * np.sin(2 * np.pi * 0.7 * time)) / RATE
+    voice = sum(np.sin(2 * np.pi * k * pitch) / k**1.5 for k in range(1, 40))
+    syllables = np.clip(np.sin(2 * np.pi * 2.5 * time), 0, None) * (time % 3 < 2)
+    return voice * syllables + 1e-4 * np.random.default_rng(3).standard_normal(count)
+
+
+def signal(kind: str, count: int = 10 * RATE) -> np.ndarray:
+    time = np.arange(count) / RATE
+    noise = np.random.default_rng(0).standard_normal(count)
+    made = {
+        "noise": noise,
+        "quiet noise": 1e-6 * noise,
+        "low-pass noise": np.convolve(noise, np.hanning(400), "same"),
+        "tone": 0.3 * np.sin(2 * np.pi * 1000.3 * time),
+        "high tone": np.sin(2 * np.pi * 11_000 * time),
+        "chirp": np.sin(2 * np.pi * 50 * time**2),
+        "constant": np.ones(count),
+        "click": np.eye(1, count, count // 3)[0],
+        "speech-like": speech_like(count),
+        "silence": np.zeros(count),
+    }
+    return made[kind].astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "noise",
+        "quiet noise",
+        "low-pass noise",
+        "tone",
+        "high tone",
+        "chirp",
+        "constant",
+        "click",
+        "speech-like",
+        "silence",
+    ],
+)
+def test_agrees_with_librosa(kind: str) -> None:
+    samples = signal(kind)
+    found = log_mel(samples, PAPER)
+    assert found.dtype == np.float32 and found.shape == (604, 128)
+    np.testing.assert_allclose(found, reference(samples), rtol=0, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:n_fft=:UserWarning")  # librosa's remark about short signals
+@pytest.mark.parametrize("count", [1, 2, 365, 366, 1023, 1024, 1025, 2047, 2048, 2049, 48 * 366 - 1, 48 * 366, 50_001])
+def test_every_length_has_its_frames_and_agrees_with_librosa(count: int) -> None:
+    samples = signal("noise", 50_001)[:count]
+    found = log_mel(samples, PAPER)
+    assert found.shape == (count // 366 + 1, 128)
+    np.testing.assert_allclose(found, reference(samples), rtol=0, atol=1e-4)
+
+
+OTHERS = [
+    {"rate": 16_000, "window": 1024, "hop": 160, "bands": 64, "lowest": 125.0, "highest": 7500.0, "floor": 1e-3},
+    {"rate": 44_100, "window": 2048, "hop": 511, "bands": 40, "highest": 22_050.0},
+    {"rate": 8_000, "window": 500, "hop": 500, "bands": 7, "lowest": 900.0, "highest": 3999.0},
+]
+
+
+@pytest.mark.parametrize("values", [{}, *OTHERS])
+def test_other_parameters_agree_with_librosa(values: dict[str, Any]) -> None:
+    parameters = LogMelParameters(**values)
+    filters = librosa.filters.mel(
+        sr=parameters.rate,
+        n_fft=parameters.window,
+        n_mels=parameters.bands,
+        fmin=parameters.lowest,
+        fmax=parameters.highest,
+    )
+    np.testing.assert_allclose(mel_filterbank(parameters), filters, rtol=0, atol=1e-6)
+    samples = signal("speech-like", 30_000)
+    np.testing.assert_allclose(log_mel(samples, parameters), reference(samples, parameters), rtol=0, atol=1e-4)
+
+
+def test_real_recordings_agree_with_librosa(shared: Path) -> None:
+    clips = sorted((shared / "avscenes" / "clips" / "validation").iterdir())[:6]
+    assert len(clips) == 6
+    for clip in clips:
+        samples = read_audio(clip, rate=RATE).samples
+        np.testing.assert_allclose(log_mel(samples, PAPER), reference(samples), rtol=0, atol=1e-4, err_msg=str(clip))
+
+
+def test_silence_is_the_floor_and_loudness_does_not_matter() -> None:
+    assert (log_mel(signal("silence"), PAPER) == np.float32(np.log(np.float32(1e-5)))).all()
+    samples = signal("speech-like", 30_000)
+    np.testing.assert_array_equal(log_mel(samples / 64, PAPER), log_mel(samples, PAPER))
+
+
+def test_threads_may_compute_at_the_same_time() -> None:
+    signals = [signal("noise", count) for count in range(20_000, 60_000, 1_500)]
+    alone = [log_mel(samples, PAPER) for samples in signals]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda samples: log_mel(samples, PAPER), signals))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_memory_kept_between_calls_leaves_no_trace() -> None:
+    short, long = signal("tone", 700), signal("noise", 60_000)
+    first = log_mel(short, PAPER)
+    log_mel(long, PAPER)
+    np.testing.assert_array_equal(log_mel(short, PAPER), first)
+
+
+def test_matrix_products_stay_too_small_for_blas_threads() -> None:
+    for lines, bands, _ in logmel._mel_groups(PAPER):
+        # OpenBLAS computes products of up to 2^18 multiplications in the calling thread.
+        assert logmel.PIECE * (lines.stop - lines.start) * (bands.stop - bands.start) <= 2**18
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros(0, np.float32), "at least one sample"),
+        (np.zeros((2, 100), np.float32), r"float32 samples of shape \(n,\), got float32 \(2, 100\)"),
+        (np.zeros(100), "got float64"),
+        (np.array([0, np.nan, 1], np.float32), "not finite"),
+        (np.array([0, -np.inf, 1], np.float32), "not finite"),
+    ],
+)
+def test_unusable_samples_are_refused(samples: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        log_mel(samples, PAPER)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"window": 2047}, "multiple of 2"),
+        ({"hop": 2049}, "must not exceed the window"),
+        ({"highest": 11_051.0}, "lowest < highest <= rate / 2"),
+        ({"lowest": 11_050.0}, "lowest < highest <= rate / 2"),
+        ({"window": 256, "hop": 128}, "band 0 holds no line"),
+        ({"floor": 0.0}, "greater than 0"),
+        ({"bandz": 128}, "Extra inputs"),
+    ],
+)
+def test_impossible_parameters_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        LogMelParameters(**values)
+
+
+def test_narrow_bands_are_refused_exactly_where_librosa_leaves_one_empty() -> None:
+    for bands in range(150, 420, 9):
+        try:
+            LogMelParameters(bands=bands)
+            empty = False
+        except ValidationError:
+            empty = True
+        filters = librosa.filters.mel(sr=RATE, n_fft=2048, n_mels=bands, fmax=11_050)
+        assert empty == (filters.max(1) == 0).any(), bands
+
+
+def test_the_key_tells_every_parameter_and_the_version_apart() -> None:
+    changed = {
+        "rate": 22_101,
+        "window": 2050,
+        "hop": 367,
+        "bands": 64,
+        "lowest": 1.0,
+        "highest": 11_000.0,
+        "floor": 1e-6,
+    }
+    assert changed.keys() == LogMelParameters.model_fields.keys()
+    keys = {LogMel(LogMelParameters(**{name: value})).key for name, value in changed.items()}
+    keys |= {LogMel().key, extractor_key("logmel", logmel.VERSION + 1, LogMel().parameters)}
+    assert len(keys) == len(changed) + 2
+    assert LogMel() == LogMel(LogMelParameters()) and hash(LogMel()) == hash(LogMel(LogMelParameters()))
+    assert LogMel().key.startswith(f"logmel-{logmel.VERSION}-")
+
+
+def test_golden_values_hold_for_this_version() -> None:
+    """If these numbers must change, raise ``VERSION``, or stored features of the old kind are taken for new ones."""
+    found = log_mel(signal("chirp"), PAPER)
+    assert logmel.VERSION == 1
+    golden = {
+        (0, 0): 0.4276665,
+        (100, 5): 3.1252239,
+        (300, 14): -5.827283,
+        (603, 28): -0.5441487,
+        (450, 60): -11.512925,
+    }
+    for place, value in golden.items():
+        assert found[place] == pytest.approx(value, abs=1e-4)
+
+
+def test_rows_stand_at_their_sound() -> None:
+    start, place = 1.25, 100 * 366  # the click is at the centre of frame 100
+    samples = np.zeros(5 * RATE + 17, np.float32)
+    samples[place] = 1.0
+    sequence = LogMel().extract(Audio(samples, RATE, start))
+    loudest = int(sequence.values.sum(1).argmax())
+    assert loudest == 100
+    assert sequence.times[loudest] == pytest.approx(start + place / RATE, abs=1e-9)
+    assert (sequence.begin, sequence.duration) == (start, pytest.approx(len(samples) / RATE))
+    assert np.diff(sequence.times) == pytest.approx(LogMel().period)
+    assert sequence.values.shape[1] == LogMel().dims == 128
+    with pytest.raises(ValueError, match="22100 samples per second, got 16000"):
+        LogMel().extract(Audio(samples, 16_000, 0.0))
+
+
+def test_importing_features_is_light() -> None:
+    code = (
+        "import sys, avsed.features.extraction; print(sorted({'torch', 'scipy', 'librosa', 'av'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_one_thread_each_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setenv(LIMITS[0], "3")
+    monkeypatch.delenv(LIMITS[1], raising=False)
+    monkeypatch.setenv(LIMITS[2], "")
+    before = dict(os.environ)
+    with pytest.raises(KeyError), one_thread_each():
+        assert [os.environ[name] for name in LIMITS] == ["3", "1", ""]
+        raise KeyError
+    assert dict(os.environ) == before
+
+
+# --- feature sequences ---
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": np.zeros((3, 2))}, "got float64 (3, 2)"),
+        ({"values": np.zeros(3, np.float32)}, "got float32 (3,)"),
+        ({"values": np.zeros((0, 2), np.float32), "times": np.zeros(0)}, "at least one row"),
+        ({"times": np.arange(4.0)}, "need float64 times of shape (3,), got float64 (4,)"),
+        ({"times": np.arange(3)}, "got int64 (3,)"),
+        ({"times": np.array([0.0, 2.0, 2.0])}, "rows 1 and 2 are at 2.0 and 2.0 s"),
+        ({"times": np.array([0.0, np.nan, 2.0])}, "row 1 has none"),
+        ({"stop": -1.0}, "begin 0.0 s and stop -1.0 s"),
+        ({"stop": float("nan")}, "stop nan s"),
+    ],
+)
+def test_sequences_refuse_what_does_not_fit(change: dict[str, Any], message: str) -> None:
+    import re
+
+    good: dict[str, Any] = {"values": np.zeros((3, 2), np.float32), "times": np.arange(3.0), "begin": 0.0, "stop": 3.0}
+    FeatureSequence(**good)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        FeatureSequence(**(good | change))
+
+
+def test_regular_sequences_have_exact_times() -> None:
+    spacing = SimpleNamespace(rate=10, hop=2)
+    sequence = FeatureSequence.regular(np.zeros((4, 1), np.float16), spacing, begin=0.5, duration=0.7)
+    np.testing.assert_allclose(sequence.times, [0.5, 0.7, 0.9, 1.1])
+    assert (sequence.begin, sequence.stop) == (0.5, 1.2)
+
+
+# --- standardisation ---
+
+
+def sequences(*lengths: int, dims: int = 5, seed: int = 0) -> list[FeatureSequence]:
+    generator = np.random.default_rng(seed)
+    scale, offset = generator.uniform(0.1, 9, dims), generator.uniform(-900, 900, dims)
+    return [
+        FeatureSequence(
+            (generator.normal(size=(n, dims)) * scale + offset).astype(np.float32), np.arange(n) * 0.1, 0, n
+        )
+        for n in lengths
+    ]
+
+
+def test_standardised_training_rows_have_mean_0_and_deviation_1() -> None:
+    clips = sequences(1, 604, 30, 200)
+    standardiser = Standardiser.fit(iter(clips))
+    rows = np.concatenate([clip.values for clip in clips]).astype(np.float64)
+    np.testing.assert_allclose(standardiser.mean, rows.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(standardiser.deviation, rows.std(0), rtol=1e-6)
+    applied = np.concatenate([standardiser.apply(clip.values) for clip in clips])
+    assert applied.dtype == np.float32 and standardiser.dims == 5
+    np.testing.assert_allclose(applied.mean(0), 0, atol=2e-3)  # float32 values of several hundred
+    np.testing.assert_allclose(applied.std(0), 1, atol=1e-3)
+
+
+def test_large_means_do_not_cancel() -> None:
+    values = (1e6 + np.tile([[0.0], [0.25]], (500, 1))).astype(np.float32)
+    clips = [FeatureSequence(part, np.arange(len(part)) * 1.0, 0, 1) for part in np.split(values, 10)]
+    assert Standardiser.fit(clips).deviation == pytest.approx(0.125, rel=1e-6)
+
+
+def test_a_band_that_says_nothing_is_not_blown_up() -> None:
+    clips = sequences(50, 60)
+    clips = [FeatureSequence(c.values * np.float32([1, 1, 0, 1, 1]) + 7, c.times, c.begin, c.stop) for c in clips]
+    standardiser = Standardiser.fit(clips)
+    assert standardiser.deviation[2] == 1.0 and (standardiser.deviation >= CONSTANT).all()
+    np.testing.assert_array_equal(standardiser.apply(clips[0].values)[:, 2], 0)
+
+
+def test_half_precision_features_are_standardised_in_single_precision() -> None:
+    standardiser = Standardiser(np.full(3, 0.1, np.float32), np.full(3, 3, np.float32))
+    values = np.ones((2, 4, 3), np.float16)
+    applied = standardiser.apply(values)
+    assert applied.dtype == np.float32 and applied.shape == values.shape and (values == 1).all()
+    np.testing.assert_allclose(applied, 0.3, rtol=1e-6)
+
+
+def test_standardisers_refuse_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        Standardiser.fit([])
+    with pytest.raises(ValueError, match="sequence 1 has 4 dims, those before it have 5"):
+        Standardiser.fit(sequences(3) + sequences(3, dims=4))
+    broken = sequences(3)
+    broken[0].values[1, 1] = np.nan
+    with pytest.raises(ValueError, match="sequence 0 holds values that are not finite"):
+        Standardiser.fit(broken)
+    one = np.ones(2, np.float32)
+    with pytest.raises(ValueError, match=r"not so in bands \[1\]"):
+        Standardiser(one, np.float32([1, 0]))
+    with pytest.raises(ValueError, match=r"\(2,\) and deviation \(3,\)"):
+        Standardiser(one, np.ones(3, np.float32))
+    with pytest.raises(ValueError, match="float64"):
+        Standardiser(one.astype(float), one)
+    with pytest.raises(ValueError, match=r"2 dims, got shape \(4, 3\)"):
+        Standardiser(one, one).apply(np.zeros((4, 3), np.float32))

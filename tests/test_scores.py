@@ -1,0 +1,75 @@
+"""Score files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avsed.errors import ScoresError
+from avsed.scores import Scores, read_scores, write_scores
+
+
+def scores(clip: str, frames: int, *, classes: tuple[str, ...] = ("Dog", "Cat")) -> Scores:
+    generator = np.random.default_rng(frames)
+    return Scores(
+        clip,
+        classes,
+        generator.random((frames, len(classes)), np.float32),
+        np.linspace(0, frames * 0.06, frames + 1),
+        generator.random(len(classes), np.float32),
+    )
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    written = [scores("a.mp4", 5), scores("b ü.mp4", 1), scores("c.mp4", 151)]
+    write_scores(tmp_path / "deep" / "s.safetensors", written)
+    read = read_scores(tmp_path / "deep" / "s.safetensors")
+    for one, other in zip(written, read, strict=True):
+        assert (one.clip, one.classes) == (other.clip, other.classes)
+        for name in ("frames", "boundaries", "tags"):
+            assert np.array_equal(getattr(one, name), getattr(other, name))
+            assert getattr(one, name).dtype == getattr(other, name).dtype
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["s.safetensors"]
+
+
+def test_clips_of_different_classes_do_not_share_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ScoresError, match=r"b\.mp4 has other classes"):
+        write_scores(tmp_path / "s.safetensors", [scores("a.mp4", 2), scores("b.mp4", 2, classes=("Dog", "Cow"))])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frames": np.zeros((3, 5), np.float32)}, "do not fit 2 classes"),
+        ({"boundaries": np.arange(3.0)}, "need 4 boundaries"),
+        ({"boundaries": np.array([0, 2, 1, 3.0])}, "must not decrease"),
+        ({"tags": np.array([0.5, np.nan], np.float32)}, r"must lie in \[0, 1\]"),
+        ({"frames": np.full((3, 2), 1.5, np.float32)}, r"must lie in \[0, 1\]"),
+    ],
+)
+def test_scores_that_do_not_fit_are_refused(change: dict[str, np.ndarray], message: str) -> None:
+    good = {
+        "frames": np.zeros((3, 2), np.float32),
+        "boundaries": np.arange(4.0),
+        "tags": np.zeros(2, np.float32),
+    }
+    Scores("a.mp4", ("Dog", "Cat"), **good)
+    with pytest.raises(ScoresError, match=rf"a\.mp4.*{message}"):
+        Scores("a.mp4", ("Dog", "Cat"), **(good | change))
+
+
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.safetensors"
+    with pytest.raises(ScoresError, match=r"s\.safetensors"):
+        read_scores(path)
+    path.write_bytes(b"not scores")
+    with pytest.raises(ScoresError, match=r"s\.safetensors"):
+        read_scores(path)
+    from safetensors.numpy import save_file
+
+    save_file({"x": np.zeros(3)}, path)
+    with pytest.raises(ScoresError, match="not a file of scores"):
+        read_scores(path)

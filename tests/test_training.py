@@ -1,0 +1,235 @@
+"""Mean teacher training: its parts against their definitions, and a training that is killed against one that is not."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avsed.config import ModelConfig, TrainingConfig
+from avsed.data.bank import FeatureBank, ShuffledStream
+from avsed.errors import CheckpointError
+from avsed.features.sequence import FeatureSequence
+from avsed.features.standardise import Standardiser
+from avsed.model.crnn import Crnn, Output
+from avsed.run import Run
+from avsed.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from avsed.training.loop import TrainingClips, train_loop
+from avsed.training.objective import objective
+from avsed.training.schedule import learning_rate
+from avsed.training.step import MeanTeacher
+from avsed.training.teacher import make_teacher, update_teacher
+
+SMALL = ModelConfig(channels=(4, 4, 8), pools=((2, 2), (2, 2), (1, 2)), hidden=6)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def trainer(config: TrainingConfig, *, seed: int = 1) -> MeanTeacher:
+    torch.manual_seed(seed)
+    return MeanTeacher(Crnn(SMALL, classes=3, bands=8), config, seed=seed)
+
+
+def clips(*, weak: int = 7, unlabelled: int = 5, resident: bool = True) -> TrainingClips:
+    generator = np.random.default_rng(0)
+
+    def bank(count: int) -> FeatureBank:
+        lengths = [int(n) for n in generator.integers(9, 33, count)]
+        sequences = [
+            FeatureSequence(generator.normal(size=(n, 8)).astype(np.float32), np.arange(n) * 0.1, 0.0, n * 0.1)
+            for n in lengths
+        ]
+        identity = Standardiser(mean=np.zeros(8, np.float32), deviation=np.ones(8, np.float32))
+        loads = [lambda s=s: s for s in sequences]
+        return FeatureBank(
+            loads, lengths, standardiser=identity, multiple=4, device=torch.device("cpu"), resident=resident
+        )
+
+    tags = torch.from_numpy(generator.integers(0, 2, (weak, 3)).astype(np.float32))
+    return TrainingClips(bank(weak), tags, bank(unlabelled) if unlabelled else None)
+
+
+def test_the_learning_rate_is_the_paper_s() -> None:
+    paper = TrainingConfig()
+    assert learning_rate(0, paper) == pytest.approx(0.001 * math.exp(-5))
+    assert learning_rate(6250, paper) == pytest.approx(0.001 * math.exp(-5 * 0.25))
+    assert learning_rate(12_500, paper) == pytest.approx(0.001)
+    assert learning_rate(50_000, paper) == pytest.approx(0.001 * 0.99995**37_500)
+    short = TrainingConfig(steps=500)
+    for share in (0.0, 0.1, 0.25, 0.5, 0.98):
+        assert learning_rate(int(500 * share), short) == pytest.approx(learning_rate(int(50_000 * share), paper))
+
+
+def test_the_objective_is_the_sum_of_its_means() -> None:
+    mask = torch.tensor([[True, True], [True, False]])
+    student = Output(torch.tensor([[[0.2], [0.4]], [[0.6], [0.0]]]), torch.tensor([[0.3], [0.6]]), mask)
+    teacher = Output(torch.tensor([[[0.3], [0.4]], [[0.2], [0.0]]]), torch.tensor([[0.5], [0.2]]), mask)
+    losses = objective(student, teacher, torch.tensor([[1.0]]), TrainingConfig())
+    assert losses.tagging.item() == pytest.approx(-math.log(0.3))
+    assert losses.clip_consistency.item() == pytest.approx((0.2**2 + 0.4**2) / 2)
+    assert losses.frame_consistency.item() == pytest.approx((0.1**2 + 0.4**2) / 3)  # three real frames
+    parts = losses.tagging + 2 * losses.clip_consistency + 2 * losses.frame_consistency
+    assert losses.total.item() == pytest.approx(parts.item())
+
+
+def test_the_teacher_averages_parameters_but_not_buffers() -> None:
+    torch.manual_seed(0)
+    student = Crnn(SMALL, classes=3, bands=8).train()
+    teacher = make_teacher(student)
+    before = {name: value.clone() for name, value in teacher.named_parameters()}
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1.0)
+    student(torch.randn(2, 8, 8))  # moves the student's running statistics only
+    update_teacher(teacher, student, decay=0.9)
+    for name, value in teacher.named_parameters():
+        torch.testing.assert_close(value, before[name] + 0.1)
+        assert not value.requires_grad
+    assert teacher.convolutions.blocks[0].norm.running_mean.abs().sum() == 0
+    assert student.convolutions.blocks[0].norm.running_mean.abs().sum() > 0
+
+
+def test_student_and_teacher_drop_different_values() -> None:
+    one = trainer(TrainingConfig(steps=10))
+    torch.manual_seed(0)
+    x = torch.randn(2, 16, 8)
+    with torch.no_grad():
+        assert not torch.equal(one.student(x).frames, one.teacher(x).frames)
+
+
+def test_training_lowers_the_loss_and_moves_the_teacher(tmp_path: Path) -> None:
+    one = trainer(TrainingConfig(steps=60, weak_batch=7, unlabelled_batch=4, learning_rate=0.01))
+    run = Run(tmp_path)
+    train_loop(one, clips(), run, validate=None)
+    records = [json.loads(line) for line in run.log.read_text().splitlines()]
+    assert [r["step"] for r in records] == [10, 20, 30, 40, 50, 60]
+    assert records[-1]["tagging"] < 0.8 * records[0]["tagging"]
+    assert set(records[0]) >= {"total", "tagging", "clip_consistency", "frame_consistency", "learning_rate"}
+    assert list(run.tensorboard.glob("events*"))
+
+
+def test_a_stream_gives_every_clip_once_a_round_in_an_order_of_its_own() -> None:
+    stream = ShuffledStream(7, 3, seed=(1, 0))
+    seen = np.concatenate([stream.batch(step) for step in range(14)])
+    rounds = seen.reshape(6, 7)
+    assert all(sorted(r) == list(range(7)) for r in rounds.tolist())
+    assert len({tuple(r) for r in rounds.tolist()}) > 1
+    assert np.array_equal(ShuffledStream(7, 3, seed=(1, 0)).batch(11), seen[33:36])  # a function of the step alone
+    assert not np.array_equal(ShuffledStream(7, 42, seed=(1, 1)).batch(0), seen)
+    assert sorted(ShuffledStream(2, 5, seed=(0,)).batch(0).tolist()) in ([0, 0, 0, 1, 1], [0, 0, 1, 1, 1])
+
+
+def test_resident_and_streamed_features_are_the_same() -> None:
+    kept, streamed = clips(resident=True), clips(resident=False)
+    for index in ([0, 1, 2], [3], [6, 6]):
+        (a, frames_a), (b, frames_b) = kept.weak.gather(np.array(index)), streamed.weak.gather(np.array(index))
+        assert torch.equal(a, b)
+        assert (frames_a is None and frames_b is None) or torch.equal(frames_a, frames_b)
+        assert a.shape[1] % 4 == 0
+
+
+def weights(one: MeanTeacher) -> dict[str, torch.Tensor]:
+    state = {f"student.{k}": v for k, v in one.student.state_dict().items()}
+    return state | {f"teacher.{k}": v for k, v in one.teacher.state_dict().items()}
+
+
+def test_a_checkpoint_holds_everything(tmp_path: Path) -> None:
+    config = TrainingConfig(steps=9, weak_batch=3, unlabelled_batch=2)
+    data = clips()
+    whole = trainer(config)
+    streams = ShuffledStream(7, 3, seed=(1, 0)), ShuffledStream(5, 2, seed=(1, 1))
+    parts = trainer(config)
+
+    def step(one: MeanTeacher, number: int) -> None:
+        from avsed.training.loop import _join
+
+        batch = _join(data.weak.gather(streams[0].batch(number)), data.unlabelled.gather(streams[1].batch(number)))
+        one.step(number, *batch, data.tags[torch.from_numpy(streams[0].batch(number))])
+
+    for number in range(9):
+        step(whole, number)
+    for number in range(9):  # a fresh object after every step
+        state = {"student": parts.student, "teacher": parts.teacher, "optimiser": parts.optimiser}
+        step(parts, number)
+        save_checkpoint(tmp_path / "c.safetensors", Progress(number + 1, 0.5), **state)
+        parts = trainer(config, seed=1)
+        state = {"student": parts.student, "teacher": parts.teacher, "optimiser": parts.optimiser}
+        assert load_checkpoint(tmp_path / "c.safetensors", **state) == (number + 1, 0.5)
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(parts)[name]), name
+
+
+def test_a_foreign_or_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    one = trainer(TrainingConfig(steps=3))
+    state = {"student": one.student, "teacher": one.teacher, "optimiser": one.optimiser}
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, Progress(0, 0.0), **state)
+    load_checkpoint(path, **state)
+    other = MeanTeacher(Crnn(SMALL, classes=4, bands=8), TrainingConfig(steps=3), seed=0)
+    with pytest.raises(CheckpointError, match=r"c\.safetensors.*another network"):
+        load_checkpoint(path, student=other.student, teacher=other.teacher, optimiser=other.optimiser)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"c\.safetensors: cannot read"):
+        load_checkpoint(path, **state)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import torch
+torch.set_num_threads(1)
+from test_training import clips, trainer, TrainingConfig, Run, train_loop
+config = TrainingConfig(steps=400, weak_batch=3, unlabelled_batch=2, checkpoint_minutes=0)
+train_loop(trainer(config), clips(), Run(sys.argv[1]), validate=None)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_a_training_killed_twice_ends_in_the_same_weights_bit_for_bit(tmp_path: Path, how: signal.Signals) -> None:
+    config = TrainingConfig(steps=400, weak_batch=3, unlabelled_batch=2, checkpoint_minutes=1000)
+    whole = trainer(config)
+    (tmp_path / "whole").mkdir()
+    train_loop(whole, clips(), Run(tmp_path / "whole"), validate=None)
+
+    (tmp_path / "killed").mkdir()
+    run = Run(tmp_path / "killed")
+    command = [sys.executable, "-c", CHILD, str(run.folder), str(Path(__file__).parent)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    reached = 0
+    for _ in range(2):
+        child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        before = run.checkpoint.read_bytes() if run.checkpoint.is_file() else b""
+        while child.poll() is None and (not run.checkpoint.is_file() or run.checkpoint.read_bytes() == before):
+            time.sleep(0.01)
+        time.sleep(0.15)
+        child.send_signal(how)
+        assert child.wait() != 0, "the training ended before it was killed"
+        state = trainer(config)
+        step = load_checkpoint(
+            run.checkpoint, student=state.student, teacher=state.teacher, optimiser=state.optimiser
+        ).step
+        assert reached < step < 400
+        reached = step
+    assert subprocess.run(command, env=environment, stderr=subprocess.DEVNULL).returncode == 0
+
+    ended = trainer(config)
+    load_checkpoint(run.checkpoint, student=ended.student, teacher=ended.teacher, optimiser=ended.optimiser)
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(ended)[name]), name
+    steps = [json.loads(line)["step"] for line in run.log.read_text().splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 400
+    assert not list(run.folder.glob(".checkpoint-*")) or how == signal.SIGKILL
