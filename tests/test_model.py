@@ -61,7 +61,7 @@ def test_linear_softmax_lies_between_mean_and_maximum_and_ignores_padding(values
     assert real.mean() - 1e-9 <= clip.item() <= real.max() + 1e-9
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 41), min_size=1, max_size=5))
 def test_a_clip_gives_the_same_frames_alone_or_in_any_batch(lengths: list[int]) -> None:
     model = small()

@@ -67,7 +67,7 @@ def write_scores(path: str | Path, scores: Sequence[Scores]) -> None:
     odd = next((s.clip for s in scores if s.classes != classes), None)
     if odd is not None:
         raise ScoresError(f"{path}: {odd} has other classes than {scores[0].clip}")
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "frames": np.ascontiguousarray(np.concatenate([s.frames for s in scores]), np.float32),
         "boundaries": np.ascontiguousarray(np.concatenate([s.boundaries for s in scores]), np.float64),
         "tags": np.ascontiguousarray(np.stack([s.tags for s in scores]), np.float32),

@@ -115,7 +115,6 @@ def _chosen(
     with opened(path) as container:
         stream = choose_stream(path, video_streams(container), number, kind="video")
         zero = beginning(container)
-        turned = rotation(stream)
         # What was decoded last is on screen until the next picture begins; it is converted when it is first asked for.
         held: tuple[float, VideoFrame] | None = None
         image: np.ndarray | None = None
@@ -129,10 +128,10 @@ def _chosen(
             last = time
             length = time + (seconds(frame.duration, frame.time_base) or 0.0)
             if wanted is None:
-                yield time, _convert(frame, turned, size, fit)
+                yield time, _convert(frame, size, fit)
                 continue
             while held is not None and target is not None and target < time:
-                image = _convert(held[1], turned, size, fit) if image is None else image
+                image = _convert(held[1], size, fit) if image is None else image
                 yield held[0], image
                 target = next(wanted, None)
             held, image = (time, frame), None
@@ -141,7 +140,7 @@ def _chosen(
         if held is None and (wanted is not None or last == -math.inf):
             raise MediaError(path, "its video stream holds no pictures")
         while held is not None and target is not None and not (endless and target >= length):
-            image = _convert(held[1], turned, size, fit) if image is None else image
+            image = _convert(held[1], size, fit) if image is None else image
             yield held[0], image
             target = next(wanted, None) if wanted is not None else None
 
@@ -165,9 +164,10 @@ def _frames(path: str | Path, container: InputContainer, stream: object) -> Iter
         warn(path, f"the decoder rejects {rejected} of its {packets} video packets: passed over")
 
 
-def _convert(frame: VideoFrame, turned: int, size: tuple[int, int], fit: Fit) -> np.ndarray:
+def _convert(frame: VideoFrame, size: tuple[int, int], fit: Fit) -> np.ndarray:
     """A decoded picture as uint8 (height, width, 3), scaled by FFmpeg (bilinear), turned upright."""
     height, width = size
+    turned = rotation(frame)
     target = (width, height) if turned in (90, 270) else (height, width)  # before turning
     if fit == "crop":
         scale = max(target[0] / frame.height, target[1] / frame.width)

@@ -1,4 +1,4 @@
-"""What a recording holds, without decoding it."""
+"""What a recording holds, without decoding more of it than one picture."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from avsed.media.container import (
 )
 
 if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream as AvVideoStream
 
 
@@ -41,7 +43,7 @@ def probe(path: str | Path) -> MediaInfo:
         )
         video = []
         for stream in video_streams(container):
-            turned = rotation(stream)
+            turned = _rotation(container, stream)
             width, height = stream.codec_context.width, stream.codec_context.height
             video.append(
                 VideoStream(
@@ -65,7 +67,16 @@ def probe(path: str | Path) -> MediaInfo:
         )
 
 
-def rotation(stream: AvVideoStream) -> int:
-    """Degrees by which the picture is to be turned clockwise before it is shown: 0, 90, 180 or 270."""
-    side_data = getattr(stream, "side_data", None) or {}
-    return round(-float(side_data.get("DISPLAYMATRIX", 0) or 0)) % 360
+def rotation(frame: VideoFrame) -> int:
+    """Degrees by which a decoded picture is to be turned clockwise before it is shown: 0, 90, 180 or 270."""
+    return round(-frame.rotation / 90) * 90 % 360
+
+
+def _rotation(container: InputContainer, stream: AvVideoStream) -> int:
+    """The rotation of a stream's first picture, which alone tells it; 0 if none can be decoded."""
+    import av
+
+    try:
+        return next((rotation(frame) for frame in container.decode(stream)), 0)
+    except av.error.FFmpegError:
+        return 0

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from avsed.files import replacing
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.video.stream import VideoStream
 
 BLOCK = 1024  # samples in an AAC frame
 
@@ -33,17 +39,18 @@ def write_clip(
     import av
 
     with replacing(path) as temporary, av.open(str(temporary), "w") as container:
-        sound = container.add_stream(audio_codec, rate=rate)
+        # Both streams are declared before anything is written: the container's header names them.
+        sound = cast("AudioStream", container.add_stream(audio_codec, rate=rate))
         sound.layout = "mono"
-        picture = None
         if images is not None:
-            images = iter(images)
-            first = next(images)
-            picture = container.add_stream(video_codec, rate=fps, options={"crf": str(quality), "preset": "veryfast"})
+            shown = iter(images)
+            first = next(shown)
+            options = {"crf": str(quality), "preset": "veryfast"}
+            picture = cast("VideoStream", container.add_stream(video_codec, rate=fps, options=options))
             picture.height, picture.width = first.shape[:2]
             picture.pix_fmt = "yuv420p"
             picture.codec_context.thread_count = 1  # clips are written side by side
-            for number, image in enumerate([first, *images]):
+            for number, image in enumerate(chain([first], shown)):
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
                 frame.pts, frame.time_base = number, Fraction(1, fps)
                 container.mux(picture.encode(frame))

@@ -12,8 +12,9 @@ Over all classes together (micro), a missed and a false sound at the same place 
 numbers are the means over classes of the classes' own numbers.
 
 As in ``sed_eval``, a class that the reference lacks has no recall and no F1 (NaN) and does not count in the macro mean. A class that
-the reference holds and the system never says has F1 = 0 (``empty_output="zero"``, as DCASE's evaluations ask for); with
-``empty_output="skip"``, the default of ``sed_eval``, it is NaN and left out, too. An error rate without reference is NaN.
+the reference holds and the system never says has precision 0 and F1 = 0 (``empty_output="zero"``, as DCASE's evaluations ask for);
+with ``empty_output="skip"``, the default of ``sed_eval``, both are NaN and left out, too. An error rate without reference is NaN
+(``sed_eval`` divides by a tiny number there).
 """
 
 from __future__ import annotations
@@ -109,7 +110,15 @@ def summarise(counts: Counts, definition: Mapping[str, Any], *, empty_output: Em
         empty_output=empty_output,
     )
     names = ("f1", "precision", "recall", "error_rate", "deletion_rate", "insertion_rate")
-    macro = Rates(**{name: _mean([getattr(rates, name) for rates in classes.values()]) for name in names})
+    means = {name: _mean([getattr(rates, name) for rates in classes.values()]) for name in names}
+    macro = Rates(
+        means["f1"],
+        means["precision"],
+        means["recall"],
+        means["error_rate"],
+        means["deletion_rate"],
+        means["insertion_rate"],
+    )
     return Result({**definition, "empty_output": empty_output}, micro, macro, classes, counts)
 
 
@@ -124,7 +133,7 @@ def _rates(
     substitutions: int | None = None,
 ) -> Rates:
     nan = float("nan")
-    precision = correct / estimated if estimated else 0.0 if empty_output == "zero" and reference else nan
+    precision = correct / estimated if estimated else 0.0 if empty_output == "zero" else nan
     recall = correct / reference if reference else nan
     f1 = 0.0 if precision == recall == 0 else 2 * precision * recall / (precision + recall)
     of = [x / reference if reference else nan for x in (substitutions or 0, deletions, insertions)]

@@ -131,7 +131,7 @@ class _Fused(torch.autograd.Function):
             _pool(z, pool, result[piece])
         result *= 1.0 / (pool[0] * pool[1] * (1.0 - rate))
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x, weight, gamma, scale, shift, mean.float(), deviation.float())
+            ctx.save_for_backward(x, weight, scale, shift, mean.float(), deviation.float())
             ctx.outputs, ctx.kept, ctx.mask, ctx.pieces = outputs, kept, mask, pieces
             ctx.shape, ctx.pool, ctx.rate, ctx.padding = (
                 (clips, frames, bands, channels),
@@ -143,7 +143,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, gamma, scale, shift, mean, deviation = ctx.saved_tensors
+        x, weight, scale, shift, mean, deviation = ctx.saved_tensors
         clips, frames, bands, channels = ctx.shape
         pool, outputs = ctx.pool, ctx.outputs
         gradient = gradient.permute(0, 2, 3, 1).contiguous()  # (clips, frames, bands, channels) of the pooled map

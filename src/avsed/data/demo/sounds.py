@@ -22,7 +22,7 @@ def speech(n: int, rate: int, random: np.random.Generator) -> np.ndarray:
         length = min(n - position, int(rate * random.uniform(0.12, 0.28)))
         part = slice(position, position + length)
         formants = [(random.uniform(300, 850), 90), (random.uniform(900, 2300), 130), (random.uniform(2400, 3200), 200)]
-        vowel = sum(_resonance(source[part], rate, f, w) for f, w in formants)
+        vowel = np.sum([_resonance(source[part], rate, f, w) for f, w in formants], axis=0)
         result[part] += _peak(vowel) * _envelope(length, rate, 0.03, 0.06)
         if random.random() < 0.5:
             hiss = min(n - position, int(rate * random.uniform(0.04, 0.09)))
