@@ -189,7 +189,7 @@ def _print(value: dict[str, Any], as_json: bool, render: Any) -> None:
         if not console.is_terminal:
             console.width = 120  # tables keep their shape in files and pipes
         for part in render():
-            console.print(part)
+            print(part) if isinstance(part, str) else console.print(part)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from avsed import console
 from avsed.config import Config, load_config
-from avsed.errors import AvsedError, ConfigError, MediaError
+from avsed.errors import AnnotationError, AvsedError, ConfigError, MediaError
 from avsed.files import write_json
 from avsed.run import Run, versions
 
@@ -217,7 +217,10 @@ def score(
     lengths = read_durations(durations) if durations is not None else None
     truth, found = read_events(reference), read_events(estimate)
     labels = config.data.labels or tuple(sorted({event.label for own in truth.values() for event in own}))
-    check_labels(labels_of(found), labels, estimate)
+    try:
+        check_labels(labels_of(found), labels, estimate)
+    except AnnotationError as error:
+        raise AnnotationError(f"{error}\n(classes that the reference lacks: --set 'data.labels=[A, B, C]')") from error
     silent = sum(clip not in found for clip in truth)
     if silent:
         console.note(
@@ -251,16 +254,13 @@ class Predictions:
 
     def render(self) -> Iterator[RenderableType]:
         """What the command prints: a table that other programs read, unless it went into files."""
-        from rich.text import Text
-
         if self.out is not None:
             yield f"events, tags and probabilities of {len(self.detections)} recordings: {self.out}"
             return
-        yield Text("filename\tonset\toffset\tevent_label", no_wrap=True, overflow="ignore")
+        yield "filename\tonset\toffset\tevent_label"
         for found in self.detections:
-            rows = [[f"{event.onset:.3f}", f"{event.offset:.3f}", event.label] for event in found.events]
-            for cells in rows or [["", "", ""]]:
-                yield Text("\t".join([str(found.file), *cells]), no_wrap=True, overflow="ignore", tab_size=1)
+            rows = [f"{event.onset:.3f}\t{event.offset:.3f}\t{event.label}" for event in found.events]
+            yield from (f"{found.file}\t{row}" for row in rows or ["\t\t"])
 
 
 def predict(

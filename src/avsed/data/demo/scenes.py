@@ -95,9 +95,9 @@ def compose(recipe: Recipe, split: str, number: int) -> tuple[Scene, np.random.G
 
 
 def mix(scene: Scene, rate: int, random: np.random.Generator) -> np.ndarray:
-    """The sound of a scene: events over a room that is 10 to 30 dB below them. float32 (samples,), peak at most 0.9."""
+    """The sound of a scene: events over a room that is 16 to 32 dB below full scale. float32 (samples,), peak at most 0.9."""
     count = round(scene.duration * rate)
-    sound = background(count, rate, random) * 10 ** (-random.uniform(10, 30) / 20)
+    sound = background(count, rate, random) * 10 ** (-random.uniform(16, 32) / 20)
     for event in scene.events:
         begin, stop = round(event.onset * rate), min(count, round(event.offset * rate))
         own = SOUNDS[event.label](stop - begin, rate, random)
