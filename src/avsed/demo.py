@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SETTINGS = (
-    "training.steps=400",
+    "training.steps=300",
     "training.weak_batch=8",
     "training.unlabelled_batch=4",
     "training.validations=4",
     f"data.labels={json.dumps(LABELS)}",
 )
-QUICK = ("training.steps=20", "training.validations=1")
+QUICK = ("training.steps=10", "training.validations=1")
 QUICK_CLIPS = (("weak", 12), ("unlabeled", 6), ("validation", 4), ("test", 6))
 
 
