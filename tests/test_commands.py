@@ -86,12 +86,14 @@ def test_a_training_leaves_what_explains_it(home: Path) -> None:
 
 
 def test_the_same_training_again_is_done_and_another_is_refused(home: Path) -> None:
+    (home / "run" / f".checkpoint-{'0' * 32}.safetensors").touch()
     from safetensors.torch import load_file
 
     before = load_file(home / "run/system.safetensors")
     avsed("train", home / "data", "--out", home / "run", "--seed", 4, *TINY, cache=home / "cache")
     after = load_file(home / "run/system.safetensors")
     assert all(after[name].equal(value) for name, value in before.items())
+    assert not list((home / "run").glob(".checkpoint*"))
     refused = avsed("train", home / "data", "--out", home / "run", "--seed", 5, *TINY, cache=home / "cache", status=2)
     assert "another configuration (seed: 4 -> 5)" in refused.stderr
     refused = avsed("train", home / "data", "--out", home / "data", *TINY, cache=home / "cache", status=2)
@@ -183,6 +185,19 @@ def test_wrong_input_ends_in_one_line(home: Path, words: list[str], message: str
     assert done.stdout == ""
     assert message in done.stderr
     assert done.stderr.splitlines()[-1].startswith("avsed: error: ")
+
+
+def test_the_timeline_example_draws_a_picture(home: Path, tmp_path: Path) -> None:
+    example = Path(__file__).parents[1] / "examples/timeline.py"
+    clip, table = home / "data/clips/test/test_00001.mp4", home / "data/metadata/test.tsv"
+    done = subprocess.run(
+        [sys.executable, example, home / "run", clip, tmp_path / "out.png", table],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_unfinished_training_is_named(home: Path, tmp_path: Path) -> None:

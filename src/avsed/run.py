@@ -59,6 +59,8 @@ class Run:
                 )
         elif self.folder.is_dir() and any(self.folder.iterdir()):
             raise CheckpointError(f"{self.folder}: is neither empty nor a training of avsed; give another --out")
+        for left in self.folder.glob(f".*-{'[0-9a-f]' * 32}.*"):  # half-written files of a training that was killed
+            left.unlink()
         config.save(self.config_file)
 
     def about(self) -> dict[str, Any]:
