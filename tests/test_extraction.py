@@ -410,8 +410,10 @@ def test_a_killed_worker_is_an_error_that_keeps_what_is_done(
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 sys.path.insert(0, sys.argv[3])
 from test_extraction import Probe
 from avsed.features.extraction import extract_features
