@@ -2,34 +2,49 @@
 
 The decoder's samples are laid on the stream's own time line:
 
-* where time stamps and counted samples differ by at most `JITTER`, the stamps are taken as rounded and the samples follow each other;
-* a hole (packets lost, recording paused) is silent, as a player plays it, and reported as a `MediaWarning`; samples whose time has
-  already passed are dropped;
-* packets that the decoder rejects are passed over with a `MediaWarning`; a file most of whose packets fail, or that ends long
-  before its declared end, is an error: it is damaged, and no zeros stand in for what is missing.
+* where a time stamp and the counted samples differ by at most `JITTER`, the stamp is taken as rounded (containers round to up to 20 ms,
+  decoders hold back up to 46 ms) and the samples follow each other; after a missing or damaged packet only `JITTER_AFTER_LOSS` is;
+* a hole (packets lost or damaged, recording paused) is silent, as a player plays it; where two packets overlap, the samples whose time
+  has already passed are dropped. Both are reported, all of them in one `MediaWarning`;
+* encoder delay and padding are cut where the file tells of them (edit lists, skipped samples, the last packet's length); what it presents
+  as sound is sound;
+* damage and files cut short: see `avsed.media.decoding`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avsed.errors import MediaError
-from avsed.media.container import MICROSECONDS, audio_streams, beginning, choose_stream, opened, seconds, warn
+from avsed.media.container import beginning, choose_audio, opened, seconds, warn
+from avsed.media.decoding import decoded
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-JITTER = 0.1  # seconds between a frame's time stamp and the counted samples that pass for rounding
-MISSING = 0.5  # seconds that may lack at the end of a recording whose container states its length
-REJECTED = 0.5  # share of packets that the decoder may reject
-LONGEST_HOLE = 3600.0  # seconds; a longer one is a broken time stamp, not silence
-STATED = ("mov", "matroska", "wav", "flac", "avi")  # containers whose stated durations are no estimates
+KINDS = {
+    "u8": "u1",
+    "s16": "i2",
+    "s32": "i4",
+    "s64": "i8",
+    "flt": "f4",
+    "dbl": "f8",
+}  # FFmpeg's sample formats in numpy's words
+JITTER = 0.05  # seconds between a frame's time stamp and the counted samples that pass for rounding
+JITTER_AFTER_LOSS = 0.005  # the same after a missing or damaged packet: less than any codec's packet is long
+LONGEST_HOLES = (
+    600.0  # seconds of holes a recording may have beyond as much again as its sound; more is a broken time stamp
+)
+LONGEST_OVERLAP = 1.0  # seconds by which time stamps may go back
+ROUNDING = 0.001  # seconds: edit lists count in milliseconds, packets in samples
 
 
 @dataclass(frozen=True)
@@ -61,9 +76,9 @@ class Audio:
 
 
 def read_audio(path: str | Path, *, rate: int, stream: int = 0) -> Audio:
-    """All sound of one audio stream, the mean of its channels, resampled to ``rate``.
+    """All sound of one audio stream, the mean of its channels, resampled to ``rate`` (soxr, VHQ).
 
-    Returns round(n · rate / native rate) samples for n native ones.
+    Returns floor(n · rate / native rate + ½) samples for n native ones.
 
     Raises MediaError, naming the file, if it cannot be decoded, is damaged, or has no such stream.
     """
@@ -76,145 +91,186 @@ def stream_audio(path: str | Path, *, rate: int, block_s: float = 10.0, stream: 
 
     Raises MediaError like `read_audio`, perhaps after some blocks.
     """
-    import soxr
-
     if rate <= 0 or block_s <= 0:
         raise ValueError(f"rate and block length must be positive, got {rate} and {block_s}")
-    native, start, pieces = _native(path, stream)
-    resampler = None if native == rate else soxr.ResampleStream(native, rate, 1, dtype="float32", quality="VHQ")
-    size = max(1, round(block_s * rate))
-    waiting: list[np.ndarray] = []
-    held = given = counted = 0
+    pieces = _decode(path, stream)
+    first = next(pieces, None)
+    if first is None:
+        raise MediaError(path, "its audio stream holds no sound")
+    samples = (piece.samples for piece in chain([first], pieces))
+    given = 0
+    for block in regrouped(resampled(samples, first.rate, rate), max(1, round(block_s * rate))):
+        yield Audio(block, rate, first.start + given / rate)
+        given += len(block)
+    if not given:
+        raise MediaError(path, f"its sound is shorter than one sample at {rate} Hz")
 
-    def take(count: int) -> Audio:
-        nonlocal waiting, held, given
-        joined = np.concatenate(waiting)
-        block = Audio(joined[:count], rate, start + given / rate)
-        waiting, held, given = [joined[count:]], held - count, given + count
-        return block
 
+def resampled(pieces: Iterable[np.ndarray], native: int, rate: int) -> Iterator[np.ndarray]:
+    """Consecutive float32 (n,) pieces from one rate to another: n of them in all become floor(n · rate / native + ½), undelayed."""
+    if native == rate:
+        yield from pieces
+        return
+    import soxr
+
+    resampler = soxr.ResampleStream(native, rate, 1, dtype="float32", quality="VHQ")
     for piece in pieces:
-        counted += len(piece)
-        waiting.append(piece if resampler is None else resampler.resample_chunk(piece))
-        held += len(waiting[-1])
-        while held > size:
-            yield take(size)
-    total = round(counted * rate / native)
-    if resampler is not None:
-        tail = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-        waiting.append(tail)
-        held += len(tail)
-    left = total - given
-    if held < left:  # the resampler may be a sample short of the exact ratio
-        waiting.append(np.zeros(left - held, np.float32))
-        held = left
-    while left > 0:
-        block = take(min(size, left))
-        left -= len(block.samples)
-        yield block
+        yield resampler.resample_chunk(piece)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _native(path: str | Path, number: int) -> tuple[int, float, Iterator[np.ndarray]]:
-    """Native rate, start in seconds, and the mono samples in pieces; decodes the first piece at once, so that errors come early."""
-    pieces = _decode(path, number)
-    try:
-        rate, start = next(pieces)
-    except StopIteration:
-        raise MediaError(path, "its audio stream holds no sound") from None
-    return int(rate), float(start), pieces  # type: ignore[return-value]
-
-
-def _decode(path: str | Path, number: int) -> Iterator[np.ndarray | tuple[int, float]]:
-    """Yields (rate, start) first, then float32 pieces laid on the stream's time line."""
-    with opened(path) as container:
-        stream = choose_stream(path, audio_streams(container), number, kind="audio")
-        zero = beginning(container)
-        stated = _stated_end(container, stream)
-        rate, start, count = 0, 0.0, 0
-        for frame in _frames(path, container, stream):
-            if not rate:
-                rate = frame.sample_rate
-                start = 0.0 if frame.pts is None else (seconds(frame.pts, frame.time_base) or 0.0) - zero
-                yield rate, start
-            elif frame.sample_rate != rate:
-                raise MediaError(
-                    path,
-                    f"its sample rate changes from {rate} to {frame.sample_rate} Hz after {count / rate:.2f} s; re-encode it",
-                )
-            samples = mono(frame)
-            if frame.pts is not None:
-                ahead = (seconds(frame.pts, frame.time_base) or 0.0) - zero - (start + count / rate)
-                if ahead > LONGEST_HOLE:
-                    raise MediaError(
-                        path, f"its time stamps jump by {ahead:.0f} s after {count / rate:.2f} s; it is damaged"
-                    )
-                if ahead > JITTER:
-                    warn(path, f"no sound from {count / rate:.2f} s on for {ahead:.2f} s: taken as silence")
-                    hole = round(ahead * rate)
-                    for begin in range(0, hole, rate):
-                        yield np.zeros(min(rate, hole - begin), np.float32)
-                    count += hole
-                elif ahead < -JITTER:
-                    samples = samples[round(-ahead * rate) :]
-            if stated is not None:
-                samples = samples[: max(0, round((stated - start) * rate) - count)]
-            count += len(samples)
-            if len(samples):
-                yield samples
-        if rate and not count:
-            raise MediaError(path, "its audio stream holds no sound")
-
-
-def _frames(path: str | Path, container: InputContainer, stream: object) -> Iterator[AudioFrame]:
-    """Decoded frames; packets that the decoder rejects are counted and passed over.
-
-    All streams are read, not decoded, so that a file cut short shows whichever of its streams is the longest.
-    """
-    import av
-
-    packets = rejected = 0
-    reached = 0.0
-    for packet in container.demux():
-        if packet.pts is not None and packet.time_base is not None:
-            reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        if packet.stream is not stream:
-            continue
-        packets += 1
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError as error:
-            rejected += 1
-            last = error
-            continue
-        yield from (frame for frame in frames if isinstance(frame, av.AudioFrame))
-    if rejected > REJECTED * packets:
-        raise MediaError(path, f"the decoder rejects {rejected} of its {packets} audio packets ({last}): it is damaged")
-    if rejected:
-        warn(path, f"the decoder rejects {rejected} of its {packets} audio packets: passed over")
-    if container.format.name.startswith(STATED) and container.duration:
-        declared, reached = container.duration / MICROSECONDS, reached - beginning(container)
-        if declared - reached > max(MISSING, 0.05 * declared):
-            raise MediaError(
-                path, f"ends after {reached:.2f} s of the {declared:.2f} s that it states: it is cut short"
-            )
-
-
-def _stated_end(container: InputContainer, stream: object) -> float | None:
-    """Seconds at which the stream's own header says that it ends, where that is no estimate."""
-    if not container.format.name.startswith(STATED):
-        return None
-    length = seconds(stream.duration, stream.time_base)  # type: ignore[attr-defined]
-    begin = seconds(stream.start_time, stream.time_base) or 0.0  # type: ignore[attr-defined]
-    return None if not length else begin + length - beginning(container)
+def regrouped(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """The same samples in pieces of ``size``, the last one perhaps shorter but never empty."""
+    waiting: list[np.ndarray] = []
+    held = 0
+    for piece in pieces:
+        waiting.append(piece)
+        held += len(piece)
+        if held >= size:
+            joined = np.concatenate(waiting)
+            whole = held - held % size
+            yield from joined[:whole].reshape(-1, size)
+            waiting, held = [joined[whole:].copy()], held - whole
+    if held:
+        yield np.concatenate(waiting)
 
 
 def mono(frame: AudioFrame) -> np.ndarray:
     """A decoded frame as float32 (samples,): integers scaled to ±1, the mean of the channels."""
-    values = frame.to_ndarray()  # planar: (channels, samples); packed: (1, samples * channels)
-    if not frame.format.is_planar:
-        values = values.reshape(-1, len(frame.layout.channels)).T  # (channels, samples)
-    if values.dtype == np.uint8:
+    kind = KINDS.get(frame.format.packed.name)
+    if kind is None:
+        raise ValueError(f"samples of the kind {frame.format.name} are not supported")
+    channels = len(frame.layout.channels)
+    # Plane by plane, and not by frame.to_ndarray(): that one reads planes that are not there where a frame has more than 8 channels.
+    planes = [memoryview(plane) for plane in frame.planes[:channels]]
+    if frame.format.is_planar:
+        values = np.stack([np.frombuffer(plane, kind, frame.samples) for plane in planes])  # (channels, samples)
+    else:
+        values = np.frombuffer(planes[0], kind, frame.samples * channels)  # (samples * channels,)
+        values = values.reshape(-1, channels).T  # (channels, samples)
+    if kind == "u1":
         values = (values.astype(np.float32) - 128.0) / 128.0
-    elif values.dtype.kind == "i":
+    elif kind.startswith("i"):
         values = values.astype(np.float32) / 2.0 ** (8 * values.dtype.itemsize - 1)
-    return values.mean(axis=0, dtype=np.float32) if len(values) > 1 else values[0].astype(np.float32, copy=False)
+    return values.mean(axis=0, dtype=np.float32)
+
+
+def _decode(path: str | Path, number: int) -> Iterator[Audio]:
+    """Consecutive pieces at the stream's own rate, none of them empty, laid on its time line."""
+    import av
+
+    with opened(path) as container:
+        stream = choose_audio(path, container, number)
+        line: _TimeLine | None = None
+        last: Audio | None = None  # held back, as only the last one is cut to the length its packet states
+        length = 0.0
+        for frame, time, after_loss in decoded(path, container, stream, av.AudioFrame):
+            if not frame.samples:
+                continue
+            if line is None:
+                line = _TimeLine(path, frame.sample_rate, _start(container, stream) if time is None else time)
+            for piece in line.lay(mono(frame), frame.sample_rate, time, after_loss=after_loss):
+                if last is not None:
+                    yield last
+                last = piece
+            length = seconds(frame.duration, frame.time_base) or 0.0
+        if line is None or last is None:
+            return
+        if (samples := _trimmed(last, length, container, stream)).size:
+            yield Audio(samples, last.rate, last.start)
+        line.report()
+
+
+def _start(container: InputContainer, stream: AudioStream) -> float:
+    """Where a stream whose first frame has no time begins, in seconds: where its header says so, or else at 0."""
+    begin = seconds(stream.start_time, stream.time_base)
+    return 0.0 if begin is None else begin - beginning(container)
+
+
+def _trimmed(last: Audio, length: float, container: InputContainer, stream: AudioStream) -> np.ndarray:
+    """The samples of the last piece without the encoder's padding, of which mp4 and mov tell in two ways.
+
+    length : seconds, the duration of the last packet, in samples where the container counts in them
+    The other way is the edit list, in milliseconds, behind the stream's own duration.
+    """
+    if not container.format.name.startswith("mov") or stream.time_base is None:
+        return last.samples
+    count = len(last.samples)
+    if length and stream.time_base < ROUNDING:
+        count = min(count, round(length * last.rate))
+    if stated := seconds(stream.duration, stream.time_base):
+        listed = max(0, round((_start(container, stream) + stated - last.start) * last.rate))
+        if count > listed + ROUNDING * last.rate:
+            count = listed
+    return last.samples[:count]
+
+
+class _TimeLine:
+    """Lays decoded samples one after another, with silence in holes.
+
+    rate : samples per second; start : seconds at which the first sample is presented
+    """
+
+    def __init__(self, path: str | Path, rate: int, start: float) -> None:
+        self.path = path
+        self.rate = rate
+        self.start = start
+        self.count = 0  # samples laid
+        self.silent = self.dropped = 0  # samples of silence laid in holes, and of overlaps left out
+        self.places: list[float] = []  # seconds from the container's beginning
+        self.lost = False  # whether packets were passed over since the last frame that told its time
+
+    @property
+    def now(self) -> float:
+        return self.start + self.count / self.rate
+
+    def lay(self, samples: np.ndarray, rate: int, time: float | None, *, after_loss: bool) -> Iterator[Audio]:
+        """The pieces that follow: silence where there is a hole, then the samples. Raises MediaError for a change of rate."""
+        if rate != self.rate:
+            raise MediaError(
+                self.path,
+                f"its sample rate changes from {self.rate} to {rate} Hz at {self.now:.2f} s; convert it to one rate first",
+            )
+        self.lost |= after_loss
+        if time is not None:
+            ahead = time - self.now
+            if ahead > (JITTER_AFTER_LOSS if self.lost else JITTER):
+                yield from self._hole(ahead)
+            elif ahead < -JITTER:
+                samples = self._overlap(samples, -ahead)
+            self.lost = False
+        if samples.size:
+            yield self._piece(samples)
+
+    def report(self) -> None:
+        """One warning for all holes, one for all overlaps."""
+        if not self.places:
+            return
+        number = len(self.places)
+        where = f"{number} place{'s' if number > 1 else ''}, first at {self.places[0]:.2f} s"
+        if self.silent:
+            warn(self.path, f"no sound for {self.silent / self.rate:.3f} s ({where}): taken as silence")
+        if self.dropped:
+            warn(self.path, f"overlapping sound of {self.dropped / self.rate:.3f} s ({where}): dropped")
+
+    def _hole(self, length: float) -> Iterator[Audio]:
+        hole = round(length * self.rate)
+        self.places.append(self.now)
+        if self.silent + hole > LONGEST_HOLES * self.rate + (self.count - self.silent):
+            raise MediaError(self.path, f"its time stamps jump by {length:.0f} s at {self.now:.2f} s: it is damaged")
+        self.silent += hole
+        for begin in range(0, hole, self.rate):  # a second at a time: memory stays bounded
+            yield self._piece(np.zeros(min(self.rate, hole - begin), np.float32))
+
+    def _overlap(self, samples: np.ndarray, length: float) -> np.ndarray:
+        if length > LONGEST_OVERLAP:
+            raise MediaError(self.path, f"its time stamps go back by {length:.2f} s at {self.now:.2f} s: it is damaged")
+        self.places.append(self.now)
+        kept = samples[round(length * self.rate) :]
+        self.dropped += len(samples) - len(kept)
+        return kept
+
+    def _piece(self, samples: np.ndarray) -> Audio:
+        piece = Audio(samples, self.rate, self.now)
+        self.count += len(samples)
+        return piece

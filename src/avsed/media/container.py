@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from avsed.errors import MediaError
 
@@ -20,9 +20,16 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream as AvVideoStream
 
-S = TypeVar("S")
-
 MICROSECONDS = 1_000_000  # unit of a container's times
+# What FFmpeg opens although it is no recording: it draws plain text as pictures, follows lists to other files, runs scripts.
+NO_RECORDING = {
+    "tty": "it is plain text",
+    "hls": "it is a list of other files",
+    "concat": "it is a list of other files",
+    "dash": "it is a list of other files",
+    "imf": "it is a list of other files",
+    "vapoursynth": "it is a script",
+}
 
 
 class MediaWarning(UserWarning):
@@ -71,23 +78,28 @@ class MediaInfo:
 def opened(path: str | Path) -> Iterator[InputContainer]:
     """Open a recording; whatever goes wrong inside the block becomes a MediaError that names the file.
 
-    Raises MediaError if there is no such file, it is empty, or no demuxer or decoder can read it.
+    Raises MediaError if there is no such file, it is empty, no recording, or no demuxer or decoder can read it.
     """
     import av
 
     file = Path(path)
-    if not file.exists():
-        raise MediaError(file, "no such file")
-    if not file.is_file():
-        raise MediaError(file, "not a file; give the path of a recording")
-    if file.stat().st_size == 0:
-        raise MediaError(file, "the file is empty")
     try:
-        # Names in tables are file names: without the prefix FFmpeg takes one with a colon for a network protocol.
-        with av.open(f"file:{file}", metadata_errors="ignore") as container:
+        if not file.exists():
+            raise MediaError(file, "no such file")
+        if not file.is_file():
+            raise MediaError(file, "not a file; give the path of a recording")
+        if file.stat().st_size == 0:
+            raise MediaError(file, "the file is empty; expected a recording")
+        # Names in tables are file names: without the prefix FFmpeg takes one with a colon for a network protocol. The white list
+        # keeps what a recording refers to on this machine; it is the container's alone, since PyAV before 18 crashes on options for
+        # streams that are only found on the way.
+        options = {"protocol_whitelist": "file"}
+        with av.open(f"file:{file}", metadata_errors="ignore", container_options=options) as container:
+            if reason := NO_RECORDING.get(container.format.name):
+                raise MediaError(file, f"{reason}; give the path of a recording")
+            if not container.streams.audio and not container.streams.video:
+                raise MediaError(file, "holds neither sound nor pictures; give the path of a recording")
             yield container
-    except MediaError:
-        raise
     except (av.error.FFmpegError, OSError, ValueError, OverflowError) as error:
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MediaError(
@@ -96,8 +108,11 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
 
 
 def beginning(container: InputContainer) -> float:
-    """Seconds on the container's own clock that a player shows as 0."""
-    return (container.start_time or 0) / MICROSECONDS
+    """Seconds on the container's own clock that a player shows as 0: where the first of its streams begins."""
+    rounded = (container.start_time or 0) / MICROSECONDS
+    starts = (seconds(stream.start_time, stream.time_base) for stream in container.streams)
+    # The stream's own number is exact, so that its first sample or picture has the time 0 and not -0.0000003.
+    return min((s for s in starts if s is not None and abs(s - rounded) <= 1 / MICROSECONDS), default=rounded)
 
 
 def audio_streams(container: InputContainer) -> list[AvAudioStream]:
@@ -116,16 +131,32 @@ def video_streams(container: InputContainer) -> list[AvVideoStream]:
     ]
 
 
-def choose_stream(path: str | Path, streams: list[S], number: int, *, kind: Literal["audio", "video"]) -> S:
-    """The ``number``-th of the streams.
-
-    Raises MediaError if there are not so many.
-    """
-    if not streams:
-        raise MediaError(path, f"has no {kind} stream")
-    if not 0 <= number < len(streams):
-        raise MediaError(path, f"has {len(streams)} {kind} streams, but number {number} was asked for (counted from 0)")
+def choose_audio(path: str | Path, container: InputContainer, number: int) -> AvAudioStream:
+    """The ``number``-th audio stream, counted from 0. Raises MediaError if there are not so many."""
+    streams = audio_streams(container)
+    _check_number(path, number, len(streams), kind="audio", unusable=bool(container.streams.audio))
     return streams[number]
+
+
+def choose_video(path: str | Path, container: InputContainer, number: int) -> AvVideoStream:
+    """The ``number``-th video stream, counted from 0. Raises MediaError if there are not so many."""
+    streams = video_streams(container)
+    undecodable = any(stream.codec_context is None for stream in container.streams.video)
+    _check_number(path, number, len(streams), kind="video", unusable=undecodable)
+    return streams[number]
+
+
+def _check_number(
+    path: str | Path, number: int, count: int, *, kind: Literal["audio", "video"], unusable: bool
+) -> None:
+    if 0 <= number < count:
+        return
+    if count:
+        has = f"has {count} {kind} stream{'s' if count > 1 else ''}"
+        raise MediaError(path, f"{has}, but number {number} was asked for (counted from 0)")
+    if unusable:
+        raise MediaError(path, f"has no {kind} stream in a codec that FFmpeg knows; convert it first")
+    raise MediaError(path, f"has no {kind} stream")
 
 
 def seconds(value: int | None, unit: Fraction | None) -> float | None:

@@ -1,7 +1,8 @@
 """Pictures out of recordings, with the times at which they are shown.
 
 A picture is shown from its presentation time until the next one's; times come from the stream, never from a count and a rate, so that
-a variable frame rate or a stream that starts late is no special case.
+a variable frame rate or a stream that starts late is no special case. Pictures that the decoder marks as damaged are passed over: the
+one before stays on the screen. Damage and files cut short: see `avsed.media.decoding`.
 """
 
 from __future__ import annotations
@@ -10,21 +11,25 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from avsed.errors import MediaError
-from avsed.media.container import beginning, choose_stream, opened, seconds, video_streams, warn
+from avsed.media.container import choose_video, opened, seconds
+from avsed.media.decoding import decoded
 from avsed.media.probe import rotation
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 Fit = Literal["stretch", "crop"]
-REJECTED = 0.5  # share of packets that the decoder may reject
+LONGEST_PICTURE = 3600.0  # seconds for which one picture may be shown; longer is a broken time stamp
+LARGEST_SIDE = 16384  # pixels; of what is asked for, and of a picture scaled before it is cropped
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Images:
 def read_images(
     path: str | Path,
     *,
-    size: tuple[int, int],
+    size: int | tuple[int, int],
     fit: Fit = "stretch",
     times: Sequence[float] | np.ndarray | None = None,
     rate: float | None = None,
@@ -58,15 +63,15 @@ def read_images(
 ) -> Images:
     """Pictures of a recording, all in memory; see `stream_images`."""
     blocks = list(stream_images(path, size=size, fit=fit, times=times, rate=rate, stream=stream))
-    if not blocks:
-        return Images(np.zeros((0, *size, 3), np.uint8), np.zeros(0))
+    if not blocks:  # no times were asked for
+        return Images(np.zeros((0, *_sides(size), 3), np.uint8), np.zeros(0))
     return Images(np.concatenate([b.pixels for b in blocks]), np.concatenate([b.times for b in blocks]))
 
 
 def stream_images(
     path: str | Path,
     *,
-    size: tuple[int, int],
+    size: int | tuple[int, int],
     fit: Fit = "stretch",
     times: Sequence[float] | np.ndarray | None = None,
     rate: float | None = None,
@@ -75,30 +80,26 @@ def stream_images(
 ) -> Iterator[Images]:
     """Pictures of a recording in blocks of at most ``block``, in bounded memory.
 
-    size : (height, width) in pixels; pictures are turned upright first
-    fit : "stretch" to the size, or "crop": scale until both sides reach the size, then take the centre
-    times : increasing seconds; for each the picture on screen then, that is the last one that began at or before it (before the
-        first picture, the first)
-    rate : pictures a second: those on screen at (i + ½) / rate, for the stream's own length. Without times and rate: all pictures
+    size : (height, width) in pixels, or one number for both; pictures are turned upright first
+    fit : "stretch" to the size, or "crop": scale, in the proportions in which it is shown, until both sides reach the size, then take
+        the centre. Scaling is FFmpeg's, bilinear (over the area of an output pixel when it shrinks)
+    times : non-decreasing seconds; for each the picture on screen then, that is the last one that began at or before it (before the
+        first picture, the first; after the last, the last)
+    rate : pictures a second: those on screen at (i + ½) / rate, from the container's beginning to the end of the last picture, at
+        least one. Without times and rate: all pictures
 
-    Raises MediaError, naming the file, if it cannot be decoded, holds no pictures or has no such stream; ValueError if both times and
-    rate are given or times decrease.
+    Raises MediaError, naming the file, if it cannot be decoded, is damaged, holds no pictures or has no such stream; ValueError if both
+    times and rate are given, times decrease, or an option is out of range.
     """
-    if times is not None and rate is not None:
-        raise ValueError("give times or a rate, not both")
-    wanted: Iterator[float] | None = None
-    if times is not None:
-        asked = np.asarray(times, np.float64)
-        if np.any(np.diff(asked) < 0):
-            raise ValueError("the times of images must not decrease")
-        wanted = iter(asked.tolist())
-    elif rate is not None:
-        if not rate > 0:
-            raise ValueError(f"the rate of images must be positive, got {rate}")
-        wanted = ((index + 0.5) / rate for index in itertools.count())
+    sides = _sides(size)
+    if fit not in ("stretch", "crop"):
+        raise ValueError(f"fit must be 'stretch' or 'crop', got {fit!r}")
+    if block < 1:
+        raise ValueError(f"a block holds at least one picture, got {block}")
+    wanted = _wanted(times, rate)
     pixels: list[np.ndarray] = []
     shown: list[float] = []
-    for time, image in _chosen(path, stream, size, fit, wanted, endless=rate is not None):
+    for time, image in _chosen(path, stream, sides, fit, wanted, endless=rate is not None):
         pixels.append(image)
         shown.append(time)
         if len(pixels) == block:
@@ -108,73 +109,108 @@ def stream_images(
         yield Images(np.stack(pixels), np.array(shown))
 
 
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width). Raises ValueError if they are no usable numbers of pixels."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
+        raise ValueError(f"the size of images is (height, width), each from 1 to {LARGEST_SIDE} pixels, got {size}")
+    return height, width
+
+
+def _wanted(times: Sequence[float] | np.ndarray | None, rate: float | None) -> Iterator[float] | None:
+    """The times asked for, without end for a rate; None for all pictures."""
+    if times is not None and rate is not None:
+        raise ValueError("give times or a rate, not both")
+    if times is not None:
+        asked = np.asarray(times, np.float64)
+        if asked.ndim != 1 or np.isnan(asked).any() or np.any(np.diff(asked) < 0):
+            raise ValueError("the times of images are a list of seconds that do not decrease")
+        return iter(asked.tolist())
+    if rate is not None:
+        if not 0 < rate < math.inf:
+            raise ValueError(f"the rate of images must be positive, got {rate}")
+        return ((index + 0.5) / rate for index in itertools.count())
+    return None
+
+
+class _Shown(NamedTuple):
+    """A picture, the time at which it appears, and the time at which it ends if no other follows; seconds."""
+
+    frame: VideoFrame
+    time: float
+    stop: float
+
+
 def _chosen(
     path: str | Path, number: int, size: tuple[int, int], fit: Fit, wanted: Iterator[float] | None, *, endless: bool
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """(presentation time, picture) for each wanted time, or for all pictures."""
+    """(presentation time, picture) for each wanted time, or for all pictures; ``endless`` times end with the last picture."""
     with opened(path) as container:
-        stream = choose_stream(path, video_streams(container), number, kind="video")
-        zero = beginning(container)
+        stream = choose_video(path, container, number)
+        aspect = stream.sample_aspect_ratio or Fraction(1)
         # What was decoded last is on screen until the next picture begins; it is converted when it is first asked for.
-        held: tuple[float, VideoFrame] | None = None
+        held: _Shown | None = None
         image: np.ndarray | None = None
         target = next(wanted, None) if wanted is not None else None
-        last = -math.inf
-        length = 0.0
-        for frame in _frames(path, container, stream):
-            time = (seconds(frame.pts, frame.time_base) or 0.0) - zero if frame.pts is not None else last
-            if time < last:
-                raise MediaError(path, f"its pictures go back in time, from {last:.3f} to {time:.3f} s: it is damaged")
-            last = time
-            length = time + (seconds(frame.duration, frame.time_base) or 0.0)
+        given = 0
+        for shown in _timed(path, container, stream):
             if wanted is None:
-                yield time, _convert(frame, size, fit)
-                continue
-            while held is not None and target is not None and target < time:
-                image = _convert(held[1], size, fit) if image is None else image
-                yield held[0], image
-                target = next(wanted, None)
-            held, image = (time, frame), None
-            if target is None:
+                yield shown.time, _convert(path, shown.frame, size, fit, aspect)
+            while held is not None and target is not None and target < shown.time:
+                image = _convert(path, held.frame, size, fit, aspect) if image is None else image
+                yield held.time, image
+                given += 1
+                target = next(wanted, None) if wanted is not None else None
+            if wanted is not None and target is None:
                 return
-        if held is None and (wanted is not None or last == -math.inf):
+            held, image = shown, None
+        if held is None:
             raise MediaError(path, "its video stream holds no pictures")
-        while held is not None and target is not None and not (endless and target >= length):
-            image = _convert(held[1], size, fit) if image is None else image
-            yield held[0], image
+        while target is not None and not (endless and given and target >= held.stop):
+            image = _convert(path, held.frame, size, fit, aspect) if image is None else image
+            yield held.time, image
+            given += 1
             target = next(wanted, None) if wanted is not None else None
 
 
-def _frames(path: str | Path, container: InputContainer, stream: object) -> Iterator[VideoFrame]:
-    """Decoded pictures in the order in which they are shown; packets that the decoder rejects are counted and passed over."""
+def _timed(path: str | Path, container: InputContainer, stream: VideoStream) -> Iterator[_Shown]:
+    """The pictures in the order in which they are shown. Raises MediaError for missing or broken times."""
     import av
 
-    packets = rejected = 0
-    for packet in container.demux(stream):
-        packets += 1
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError as error:
-            rejected, last = rejected + 1, error
-            continue
-        yield from (frame for frame in frames if isinstance(frame, av.VideoFrame))
-    if rejected > REJECTED * packets:
-        raise MediaError(path, f"the decoder rejects {rejected} of its {packets} video packets ({last}): it is damaged")
-    if rejected:
-        warn(path, f"the decoder rejects {rejected} of its {packets} video packets: passed over")
+    usual = float(1 / stream.average_rate) if stream.average_rate else 0.0
+    last = -math.inf
+    for frame, time, _ in decoded(path, container, stream, av.VideoFrame):
+        if time is None:
+            raise MediaError(
+                path, "its pictures have no times (a bare video stream?); put it into a container such as mp4"
+            )
+        if time < last:
+            raise MediaError(path, f"its pictures go back in time, from {last:.3f} to {time:.3f} s: it is damaged")
+        if (jump := time - max(last, 0.0)) > LONGEST_PICTURE:
+            raise MediaError(path, f"its time stamps jump by {jump:.0f} s: it is damaged")
+        yield _Shown(frame, time, time + (seconds(frame.duration, frame.time_base) or usual))
+        last = time
 
 
-def _convert(frame: VideoFrame, size: tuple[int, int], fit: Fit) -> np.ndarray:
-    """A decoded picture as uint8 (height, width, 3), scaled by FFmpeg (bilinear), turned upright."""
+def _convert(path: str | Path, frame: VideoFrame, size: tuple[int, int], fit: Fit, aspect: Fraction) -> np.ndarray:
+    """A decoded picture as uint8 (height, width, 3), scaled by FFmpeg, turned upright.
+
+    aspect : width of a pixel by its height
+    """
     height, width = size
     turned = rotation(frame)
     target = (width, height) if turned in (90, 270) else (height, width)  # before turning
+    scaled = target
     if fit == "crop":
-        scale = max(target[0] / frame.height, target[1] / frame.width)
-        scaled = max(target[0], round(frame.height * scale)), max(target[1], round(frame.width * scale))
-    else:
-        scaled = target
+        shown = float(frame.width * aspect)
+        scale = max(target[0] / frame.height, target[1] / shown)
+        scaled = max(target[0], round(frame.height * scale)), max(target[1], round(shown * scale))
+        if max(scaled) > LARGEST_SIDE:
+            raise MediaError(
+                path,
+                f"its pictures of {frame.width} x {frame.height} pixels are too narrow to crop to {height} x {width}",
+            )
     pixels = frame.reformat(width=scaled[1], height=scaled[0], format="rgb24", interpolation="BILINEAR").to_ndarray()
     top, left = (scaled[0] - target[0]) // 2, (scaled[1] - target[1]) // 2
     pixels = pixels[top : top + target[0], left : left + target[1]]
-    return np.ascontiguousarray(np.rot90(pixels, -turned // 90)) if turned else np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(np.rot90(pixels, -turned // 90))

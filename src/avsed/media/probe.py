@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +19,18 @@ from avsed.media.container import (
 )
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream as AvAudioStream
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream as AvVideoStream
+
+FIRST_PACKETS = 100  # packets among which a stream's first picture is looked for
 
 
 def probe(path: str | Path) -> MediaInfo:
     """Container, streams, durations.
 
-    Raises MediaError, naming the file, if it cannot be opened as a recording.
+    Raises MediaError, naming the file, if it cannot be opened as a recording or holds neither sound nor pictures.
     """
     with opened(path) as container:
         zero = beginning(container)
@@ -36,7 +40,7 @@ def probe(path: str | Path) -> MediaInfo:
                 codec=stream.codec_context.name,
                 rate=stream.codec_context.sample_rate,
                 channels=stream.codec_context.channels,
-                start=(seconds(stream.start_time, stream.time_base) or zero) - zero,
+                start=_start(stream, zero),
                 duration=seconds(stream.duration, stream.time_base),
             )
             for stream in audio_streams(container)
@@ -53,7 +57,7 @@ def probe(path: str | Path) -> MediaInfo:
                     height=width if turned in (90, 270) else height,
                     rotation=turned,
                     frame_rate=None if not stream.average_rate else float(stream.average_rate),
-                    start=(seconds(stream.start_time, stream.time_base) or zero) - zero,
+                    start=_start(stream, zero),
                     duration=seconds(stream.duration, stream.time_base),
                 )
             )
@@ -72,11 +76,24 @@ def rotation(frame: VideoFrame) -> int:
     return round(-frame.rotation / 90) * 90 % 360
 
 
+def _start(stream: AvAudioStream | AvVideoStream, zero: float) -> float:
+    """Seconds from the container's beginning to the stream's; 0 if it does not tell."""
+    begin = seconds(stream.start_time, stream.time_base)
+    return 0.0 if begin is None else begin - zero
+
+
 def _rotation(container: InputContainer, stream: AvVideoStream) -> int:
-    """The rotation of a stream's first picture, which alone tells it; 0 if none can be decoded."""
+    """The rotation of a stream's first picture, which alone tells it; 0 if none of the first packets can be decoded."""
     import av
 
     try:
-        return next((rotation(frame) for frame in container.decode(stream)), 0)
+        for packet in itertools.islice(container.demux(stream), FIRST_PACKETS):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue
+            if frames:
+                return rotation(frames[0])
     except av.error.FFmpegError:
-        return 0
+        pass  # the file ends here; what its header tells stands
+    return 0
