@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from av.video.stream import VideoStream
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from avsed.errors import MediaError
@@ -136,6 +136,8 @@ def test_sound_and_pictures_share_their_time(
 
 
 @settings(max_examples=60)
+@example(count=30_000, native=48_000, rate=44_100, cut=1, size=1)  # 27,562.5 samples: a tie
+@example(count=1, native=96_000, rate=16_000, cut=1, size=1)  # a sixth of a sample: none
 @given(
     count=st.integers(1, 30_000),
     native=st.sampled_from([8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000]),

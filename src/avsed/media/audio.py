@@ -30,19 +30,12 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-KINDS = {
-    "u8": "u1",
-    "s16": "i2",
-    "s32": "i4",
-    "s64": "i8",
-    "flt": "f4",
-    "dbl": "f8",
-}  # FFmpeg's sample formats in numpy's words
+# FFmpeg's sample formats in numpy's words.
+KINDS = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 JITTER = 0.05  # seconds between a frame's time stamp and the counted samples that pass for rounding
 JITTER_AFTER_LOSS = 0.005  # the same after a missing or damaged packet: less than any codec's packet is long
-LONGEST_HOLES = (
-    600.0  # seconds of holes a recording may have beyond as much again as its sound; more is a broken time stamp
-)
+# Seconds of holes a recording may have beyond as much again as its sound; more is a broken time stamp.
+LONGEST_HOLES = 600.0
 LONGEST_OVERLAP = 1.0  # seconds by which time stamps may go back
 ROUNDING = 0.001  # seconds: edit lists count in milliseconds, packets in samples
 
@@ -114,9 +107,14 @@ def resampled(pieces: Iterable[np.ndarray], native: int, rate: int) -> Iterator[
     import soxr
 
     resampler = soxr.ResampleStream(native, rate, 1, dtype="float32", quality="VHQ")
+    taken = given = 0
     for piece in pieces:
-        yield resampler.resample_chunk(piece)
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        part = resampler.resample_chunk(piece)
+        taken, given = taken + len(piece), given + len(part)
+        yield part
+    # soxr rounds ties either way: let it go on into the silence behind the end, which it assumes anyway, and cut.
+    silence = np.zeros(1 + 2 * native // rate, np.float32)
+    yield resampler.resample_chunk(silence, last=True)[: (2 * taken * rate + native) // (2 * native) - given]
 
 
 def regrouped(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
