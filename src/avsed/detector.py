@@ -3,11 +3,17 @@
 A recording no longer than the longest training clip is scored whole, exactly as in evaluation. A longer one is cut into windows of
 that length, which overlap by half; each is normalised as a training clip is. Where windows overlap, their probabilities are
 averaged with weights that fall towards a window's edges, and only then is anything decided, so that nothing is reported twice.
+
+On a CPU, windows are scored side by side, each batch by a thread of its own, while the recording is being decoded. Threads that share
+one batch wait for each other hundreds of times in it, which beside other work on the machine takes many times longer than the batch.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +33,7 @@ from avsed.system import System
 from avsed.timeline import pooled_frames, spectral_frames
 
 BATCH = 8  # windows scored at once
+CPU_BATCH = 4  # the same on a CPU: maps stay below 32 MB, from where on memory is fetched anew each time, page by page
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,8 @@ class Detector:
         from avsed.device import choose_device
 
         path = Path(run)
-        return cls(System.load(Run(path).trained_system() if path.is_dir() else path, device=choose_device(device)))
+        with _one_thread_each():
+            return cls(System.load(Run(path).trained_system() if path.is_dir() else path, device=choose_device(device)))
 
     def detect(self, path: str | Path) -> Detection:
         """Tags and events of one recording.
@@ -101,40 +109,62 @@ def score_stream(system: System, name: str, blocks: Iterator[Audio]) -> Scores:
 
     blocks : at least one sample in all, at the rate of the system's features
     """
-    window = _Windows(system)
+    training = system.model.training
+    system.model.eval()  # here, for all threads: `System.frames_of` then changes nothing while others compute
+    try:
+        with _one_thread_each() as threads:
+            return _score_blocks(system, name, blocks, threads if system.device.type == "cpu" else 1)
+    finally:
+        system.model.train(training)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[int]:
+    """While the block runs, PyTorch does not share a computation among threads; yields how many threads it may have."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _score_blocks(system: System, name: str, blocks: Iterator[Audio], threads: int) -> Scores:
+    features, pool = system.config.features, system.config.model.time_pool
     buffer, begin, offset = np.zeros(0, np.float32), None, 0  # offset: position of buffer[0] in the recording, samples
-    for block in blocks:
-        begin = block.start if begin is None else begin
-        buffer = np.concatenate([buffer, block.samples])
-        # A window is scored once more than the sound it needs is there, so that the last one can be laid flush with the end.
-        while len(buffer) > window.samples + window.advance:
+    with _Windows(system, threads) as window:
+        for block in blocks:
+            begin = block.start if begin is None else begin
+            buffer = np.concatenate([buffer, block.samples])
+            # A window is scored once more than the sound it needs is there, so that the last one can be laid flush with the end.
+            while len(buffer) > window.samples + window.advance:
+                window.add(offset // window.frame, buffer[: window.samples])
+                buffer, offset = buffer[window.advance :], offset + window.advance
+        total = offset + len(buffer)
+        spectral = spectral_frames(total, features.hop)
+        count = pooled_frames(spectral, pool)
+        begin = begin or 0.0
+        duration = total / features.rate
+        if offset == 0 and spectral <= system.window:
+            sequence = FeatureSequence.regular(log_mel(buffer, features), features, begin=begin, duration=duration)
+            return next(system.score([name], [sequence]))
+        if len(buffer) > window.samples:  # one more whole window before the last
             window.add(offset // window.frame, buffer[: window.samples])
-            buffer, offset = buffer[window.advance :], offset + window.advance
-    total = offset + len(buffer)
-    count = pooled_frames(spectral_frames(total, system.config.features.hop), system.config.model.time_pool)
-    begin = begin or 0.0
-    duration = total / system.config.features.rate
-    if offset == 0 and spectral_frames(total, system.config.features.hop) <= system.window:
-        spectra = log_mel(buffer, system.config.features)
-        sequence = FeatureSequence.regular(spectra, system.config.features, begin=begin, duration=duration)
-        return next(system.score([name], [sequence]))
-    if len(buffer) > window.samples:  # one more whole window before the last
-        window.add(offset // window.frame, buffer[: window.samples])
-    last = max(0, count - window.frames)
-    window.add(last, buffer[last * window.frame - offset :])
-    frames = window.join(count)
-    grid = system.grid(spectral_frames(total, system.config.features.hop), begin=begin, duration=duration)
+        last = max(0, count - window.frames)
+        window.add(last, buffer[last * window.frame - offset :])
+        frames = window.join(count)
+    grid = system.grid(spectral, begin=begin, duration=duration)
     tags = linear_softmax(torch.from_numpy(frames)[None])[0].numpy()
     return Scores(name, system.labels, frames, grid.boundaries, tags)
 
 
 class _Windows:
-    """Overlapping windows of a recording, scored in batches and joined by weight.
+    """Overlapping windows of a recording, scored in batches by threads and joined by weight.
 
     frames, samples : length of a window; advance : samples from one window to the next; frame : samples of a model frame
     """
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, threads: int) -> None:
         features, pool = system.config.features, system.config.model.time_pool
         self._system, self._features, self._pool = system, features, pool
         self.frame = pool * features.hop
@@ -143,35 +173,52 @@ class _Windows:
         self.advance = max(1, self.frames // 2) * self.frame
         places = np.arange(self.frames) + 0.5
         self._weights = np.minimum(places, self.frames - places).astype(np.float32)  # a triangle, positive everywhere
+        self._batch = CPU_BATCH if system.device.type == "cpu" else BATCH
+        self._ahead = 2 * threads  # batches of samples held in memory
+        self._threads = ThreadPoolExecutor(threads, "windows", initializer=torch.set_num_threads, initargs=(1,))
         self._waiting: list[tuple[int, np.ndarray]] = []
-        self._sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._scored: deque[Future[list[tuple[int, np.ndarray]]]] = deque()
         self._found: list[tuple[int, np.ndarray]] = []
+
+    def __enter__(self) -> _Windows:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
 
     def add(self, first: int, samples: np.ndarray) -> None:
         """A window that begins with model frame ``first`` of the recording."""
-        spectra = self._system.standardiser.apply(log_mel(samples, self._features))
-        self._waiting.append((first, spectra[: self.frames * self._pool]))
-        if len(self._waiting) == BATCH:
+        self._waiting.append((first, samples))
+        if len(self._waiting) == self._batch:
             self._flush()
 
     def _flush(self) -> None:
-        if not self._waiting:
-            return
-        frames = torch.tensor([len(spectra) for _, spectra in self._waiting])
-        batch = torch.zeros(len(self._waiting), self.frames * self._pool, self._features.bands)
-        for row, (_, spectra) in enumerate(self._waiting):
-            batch[row, : len(spectra)] = torch.from_numpy(spectra)
-        full = bool((frames == batch.shape[1]).all())
-        found, _ = self._system.frames_of(batch.to(self._system.device), None if full else frames)
-        self._found += [
-            (first, found[row, : pooled_frames(len(spectra), self._pool)])
-            for row, (first, spectra) in enumerate(self._waiting)
+        if self._waiting:
+            self._scored.append(self._threads.submit(self._score, self._waiting))
+            self._waiting = []
+        while len(self._scored) > self._ahead:
+            self._found += self._scored.popleft().result()
+
+    def _score(self, windows: list[tuple[int, np.ndarray]]) -> list[tuple[int, np.ndarray]]:
+        """Frame probabilities of a batch of windows; runs in several threads at once."""
+        batch = torch.zeros(len(windows), self.frames * self._pool, self._features.bands)
+        counts = []
+        for row, (_, samples) in zip(batch, windows, strict=True):
+            spectra = self._system.standardiser.apply(log_mel(samples, self._features))[: len(row)]
+            row[: len(spectra)] = torch.from_numpy(spectra)
+            counts.append(len(spectra))
+        full = min(counts) == batch.shape[1]
+        found, _ = self._system.frames_of(batch.to(self._system.device), None if full else torch.tensor(counts))
+        return [
+            (first, frames[: pooled_frames(count, self._pool)])
+            for (first, _), frames, count in zip(windows, found, counts, strict=True)
         ]
-        self._waiting.clear()
 
     def join(self, count: int) -> np.ndarray:
         """float32 (count, classes): the weighted mean of all windows at each frame of the recording."""
         self._flush()
+        while self._scored:
+            self._found += self._scored.popleft().result()
         sums = np.zeros((count, len(self._system.labels)), np.float32)
         weights = np.zeros((count, 1), np.float32)
         for first, frames in self._found:
