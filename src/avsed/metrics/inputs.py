@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,15 +55,22 @@ def as_arrays(events: Events, clips: Sequence[str], labels: Sequence[str]) -> Ev
     Raises AnnotationError if a label is not known, naming the clip and the nearest known label.
     """
     index = label_indices(labels)
-    rows = [(number, event) for number, clip in enumerate(clips) for event in events.get(clip, ())]
-    for number, event in rows:
-        if event.label not in index:
-            raise AnnotationError(f"{clips[number]}: unknown label {event.label!r}{nearest(event.label, labels)}")
+    own = [events.get(clip, ()) for clip in clips]
+    rows = list(chain.from_iterable(own))
+    clip = np.repeat(np.arange(len(clips)), [len(held) for held in own])
+    try:
+        label = [index[event.label] for event in rows]
+    except KeyError:
+        place = next(place for place, event in enumerate(rows) if event.label not in index)
+        unknown = rows[place].label
+        raise AnnotationError(
+            f"{clips[int(clip[place])]}: unknown label {unknown!r}{nearest(unknown, labels)}"
+        ) from None
     return EventArrays(
-        np.array([number for number, _ in rows], np.int64),
-        np.array([index[event.label] for _, event in rows], np.int64),
-        np.array([event.onset for _, event in rows], np.float64),
-        np.array([event.offset for _, event in rows], np.float64),
+        clip,
+        np.array(label, np.int64),
+        np.array([event.onset for event in rows], np.float64),
+        np.array([event.offset for event in rows], np.float64),
     )
 
 

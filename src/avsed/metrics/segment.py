@@ -73,25 +73,30 @@ def _count(
     segments = np.ceil(lengths / resolution).astype(np.int64)  # (clips,)
     starts = np.cumsum(segments) - segments
     rolls = [_roll(events, starts, segments, len(labels), resolution) for events in (ref, est)]
-    both = rolls[0] & rolls[1]  # (segments of all clips, classes)
+    both = rolls[0] & rolls[1]  # (classes, segments of all clips)
+    sounding = segments > 0
 
     def by_clip(values: np.ndarray) -> np.ndarray:
-        sums = np.cumsum(np.pad(values.astype(np.int64), [(1, 0)] + [(0, 0)] * (values.ndim - 1)), axis=0)
-        return sums[starts + segments] - sums[starts]
+        """int64 (clips, classes) or (clips,): sums over each clip's segments of (classes, segments) or (segments,)."""
+        sums = np.zeros((len(clips), *values.shape[:-1]), np.int64)
+        if sounding.any():
+            sums[sounding] = np.add.reduceat(values, starts[sounding], axis=-1, dtype=np.int64).T
+        return sums
 
-    held, said, right = (x.sum(axis=1) for x in (*rolls, both))  # (segments,)
+    held, said, right = (x.sum(axis=0) for x in (*rolls, both))  # (segments,)
     substitutions = np.minimum(held, said) - right
     deletions, insertions = np.maximum(held - said, 0), np.maximum(said - held, 0)
     return tuple(by_clip(x) for x in (*rolls, both, substitutions, deletions, insertions))
 
 
 def _roll(events: EventArrays, starts: np.ndarray, segments: np.ndarray, classes: int, resolution: float) -> np.ndarray:
-    """bool (segments of all clips, classes): which classes sound in which segment."""
+    """bool (classes, segments of all clips): which classes sound in which segment."""
     last = segments[events.clip]
     first = np.minimum(np.floor(events.onset / resolution).astype(np.int64), last) + starts[events.clip]
     stop = np.minimum(np.ceil(events.offset / resolution).astype(np.int64), last) + starts[events.clip]
-    changes = np.zeros((int(segments.sum()) + 1, classes), np.int32)
     touching = stop > first
-    np.add.at(changes, (first[touching], events.label[touching]), 1)
-    np.add.at(changes, (stop[touching], events.label[touching]), -1)
-    return np.cumsum(changes, axis=0)[:-1] > 0
+    row = events.label[touching] * (int(segments.sum()) + 1)  # one place more, for what ends with the last segment
+    size = classes * (int(segments.sum()) + 1)
+    changes = np.bincount(row + first[touching], minlength=size) - np.bincount(row + stop[touching], minlength=size)
+    # Each event begins and ends in its own row, so that one running sum over all rows is the running sum of each.
+    return (np.cumsum(changes) > 0).reshape(classes, -1)[:, :-1]
