@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from avsed.config import Config
 from avsed.detector import Detector, score_stream
-from avsed.errors import CheckpointError
+from avsed.errors import CheckpointError, MediaError
 from avsed.features.logmel import LogMel, log_mel
 from avsed.features.sequence import FeatureSequence
 from avsed.features.standardise import Standardiser
@@ -86,6 +87,35 @@ def test_a_long_recording_does_not_depend_on_how_it_arrives(system: System, seco
     assert found[0].frames.shape == (count, 3)
     # The last frame ends with the recording, or up to half a hop before it: (4j + 3½) · hop.
     assert found[0].boundaries[-1] == pytest.approx(len(samples) / RATE, abs=0.5 * 366 / RATE + 1e-9)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 30.0])
+def test_threads_change_neither_scores_nor_pytorch(system: System, seconds: float) -> None:
+    samples = sound(seconds)
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(score_stream(system, "x", blocks(samples, 50_000)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(1)
+    assert all(np.array_equal(found[0].frames, other.frames) for other in found)
+    assert all(np.array_equal(found[0].tags, other.tags) for other in found)
+    assert not system.model.training
+
+
+def test_an_error_midway_leaves_no_threads_behind(system: System) -> None:
+    def broken():  # type: ignore[no-untyped-def]
+        yield from blocks(sound(20.0), RATE)
+        raise MediaError("x.mp4", "it is damaged")
+
+    with pytest.raises(MediaError, match="damaged"):
+        score_stream(system, "x", broken())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("windows")]
+    noise = np.full(RATE * 20, np.nan, np.float32)  # this error arises in one of the threads
+    with pytest.raises(ValueError, match="not finite"):
+        score_stream(system, "x", blocks(noise, RATE))
 
 
 def test_windows_agree_with_the_whole_where_both_see_the_same(system: System) -> None:

@@ -177,6 +177,19 @@ def test_a_worked_example() -> None:
     json.dumps(result.to_dict(), allow_nan=False)
 
 
+def test_each_clip_keeps_its_own_segments_whatever_lies_beside_it() -> None:
+    reference = {"none": [], "a": [Event(0, 1.5, "x"), Event(1, 2, "y")], "empty": [], "b": [Event(0.5, 3, "x")]}
+    estimated = {"a": [Event(1, 3, "x")], "b": [Event(0, 1, "y"), Event(2, 2.5, "x")]}
+    counts = segment_based(reference, estimated, labels="xy", resolution=1.0).counts
+    assert counts.reference.tolist() == [[0, 0], [2, 1], [0, 0], [3, 0]]
+    assert counts.estimated.tolist() == [[0, 0], [2, 0], [0, 0], [1, 1]]
+    assert counts.correct.tolist() == [[0, 0], [1, 0], [0, 0], [1, 0]]
+    assert counts.substitutions.tolist() == [0, 0, 0, 1]
+    assert counts.deletions.tolist() == [0, 2, 0, 1]
+    assert counts.insertions.tolist() == [0, 1, 0, 0]
+    assert segment_based({"none": []}, {}, labels="xy", resolution=1.0).counts.reference.tolist() == [[0, 0]]
+
+
 def test_a_class_never_estimated_counts_as_zero_unless_told_otherwise() -> None:
     reference, estimated = {"a": [Event(0, 1, "x"), Event(2, 3, "y")]}, {"a": [Event(0, 1, "x")]}
     assert event_based(reference, estimated, labels="xy", **DCASE).macro.f1 == 0.5
