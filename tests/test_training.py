@@ -101,6 +101,54 @@ def test_the_teacher_averages_parameters_but_not_buffers() -> None:
     assert student.convolutions.blocks[0].norm.running_mean.abs().sum() > 0
 
 
+def first_losses(config: TrainingConfig) -> torch.Tensor:
+    """The losses of three steps on clips of different lengths: float (3, 4)."""
+    one = trainer(config)
+    x, tags = torch.randn(4, 16, 8), torch.tensor([[1.0, 0, 0], [0, 1, 1]])
+    frames = torch.tensor([16, 9, 16, 3])
+    return torch.stack([torch.stack(one.step(number, x, frames, tags)) for number in range(3)])
+
+
+def test_mixed_precision_trains_alike() -> None:
+    """On the CPU, which computes the same casts as a GPU, only slowly."""
+    student = trainer(TrainingConfig()).student
+    for block in student.convolutions.blocks:
+        block.dropout.p = 0.0
+    x = torch.randn(2, 16, 8)
+    frames = student(x).frames
+    with torch.autocast("cpu", torch.bfloat16):
+        half = student(x).frames
+    assert frames.dtype == half.dtype == torch.float32
+    torch.testing.assert_close(half, frames, atol=0.02, rtol=0)
+    single, mixed = (first_losses(TrainingConfig(steps=10, precision=p)) for p in ("fp32", "bf16"))
+    assert torch.isfinite(mixed).all() and not torch.equal(single, mixed)
+    torch.testing.assert_close(
+        mixed[:, 1], single[:, 1], rtol=0.2, atol=0
+    )  # other dropout masks, too: these are alike, not equal
+
+
+def test_the_compiled_blocks_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr("avsed.model.fused.fused_block", lambda *_: called.append(1))
+    assert torch.isfinite(first_losses(TrainingConfig(steps=10, fused=False))).all()
+    assert not called
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: what a step does there is not tested")
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_no_step_waits_for_the_gpu(precision: str) -> None:
+    one = trainer(TrainingConfig(steps=10, precision=precision))
+    one = MeanTeacher(one.student.cuda(), one.config, seed=1)
+    x, tags, frames = torch.randn(4, 16, 8).cuda(), torch.ones(2, 3).cuda(), torch.tensor([16, 9, 16, 3])
+    one.step(0, x, frames, tags)
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        losses = one.step(1, x, frames, tags)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.isfinite(losses.total)
+
+
 def test_student_and_teacher_drop_different_values() -> None:
     one = trainer(TrainingConfig(steps=10))
     torch.manual_seed(0)

@@ -90,6 +90,10 @@ class TrainingConfig(Section):
     frame_consistency: float = Field(2.0, ge=0, description="weight of the squared difference of frame probabilities")
     validations: int = Field(10, ge=0, description="how often the student is scored on validation clips on the way")
     checkpoint_minutes: float = Field(2.0, ge=0, description="minutes between two checkpoints")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32", description="arithmetic on a GPU: single, single with 10-bit mantissas in products, or mixed with bf16"
+    )
+    fused: bool = Field(True, description="on a CPU: compiled convolution blocks instead of PyTorch's own layers")
     memory: Literal["auto", "resident", "stream"] = Field(
         "auto", description="keep features on the device, or read each batch from the store; auto: keep what fits"
     )

@@ -41,6 +41,13 @@ def set_threads(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
+def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on ``device``, without waiting for what the device is doing."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # from other memory the copy would wait
+    return tensor.to(device, non_blocking=True)
+
+
 def describe(device: torch.device) -> str:
     """``cpu (2 threads)`` or ``cuda:0 (NVIDIA H100 80GB)``, for people and for the record of a run."""
     if device.type == "cuda":

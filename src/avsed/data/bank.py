@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from avsed.device import upload
 from avsed.features.sequence import FeatureSequence
 from avsed.features.standardise import Standardiser
 from avsed.timeline import pooled_frames
@@ -40,12 +41,13 @@ class FeatureBank:
     ) -> None:
         self._loads, self._standardiser, self._multiple, self._device = loads, standardiser, multiple, device
         self._lengths = torch.tensor(lengths, dtype=torch.int64)  # (clips,), on the CPU
-        self._starts = torch.cumsum(self._lengths, 0) - self._lengths
+        starts = torch.cumsum(self._lengths, 0) - self._lengths
+        self._places = torch.stack([starts, self._lengths]).to(device)  # (2, clips): first frame and number of frames
         self._rows: torch.Tensor | None = None
         if resident:
             rows = torch.empty(int(self._lengths.sum()), standardiser.dims)
             for index in range(len(loads)):
-                start = int(self._starts[index])
+                start = int(starts[index])
                 rows[start : start + lengths[index]] = self._read(index)
             self._rows = rows.to(device)
 
@@ -70,18 +72,18 @@ class FeatureBank:
         lengths = self._lengths[index]
         length = pooled_frames(int(lengths.max()), self._multiple) * self._multiple
         full = bool((lengths == length).all())
-        steps = torch.arange(length)
-        real = steps < lengths[:, None]  # (clips, length)
         if self._rows is None:
             batch = torch.zeros(len(index), length, self._standardiser.dims)
             for row, clip in enumerate(index.tolist()):
                 frames = self._read(clip)
                 batch[row, : len(frames)] = frames
-            return batch.to(self._device, non_blocking=True), None if full else lengths
-        places = (self._starts[index, None] + steps).where(real, torch.zeros(1, dtype=torch.int64))
-        batch = self._rows[places.to(self._device, non_blocking=True)]  # (clips, length, dims)
+            return upload(batch, self._device), None if full else lengths
+        starts, counts = self._places[:, upload(index, self._device), None]  # (clips, 1) each
+        steps = torch.arange(length, device=self._device)
+        real = steps < counts  # (clips, length)
+        batch = self._rows[(starts + steps) * real]  # (clips, length, dims)
         if not full:
-            batch *= real.to(self._device, non_blocking=True)[:, :, None]
+            batch *= real[:, :, None]
         return batch, None if full else lengths
 
 

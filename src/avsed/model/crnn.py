@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from avsed.config import ModelConfig
-from avsed.model.fused import fused_block
+from avsed.device import upload
 from avsed.model.pooling import linear_softmax, real_frames
 from avsed.timeline import pooled_frames
 
@@ -54,7 +54,10 @@ class ConvolutionBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """x : float (clips, channels, frames, bands); mask : bool (clips, frames) or None -> the pooled map."""
-        if self.fused and self.training and x.device.type == "cpu" and x.dtype == torch.float32:
+        single = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+        if self.fused and self.training and single and x.device.type == "cpu":
+            from avsed.model.fused import fused_block  # compiled code that only training needs
+
             return fused_block(x, mask, self)
         x = self.dropout(torch.relu(self.norm(self.convolution(x))))
         if mask is not None:
@@ -102,8 +105,11 @@ class RecurrentEncoder(nn.Module):
         """x : float (clips, frames, inputs); frames : int64 (clips,) on the CPU, or None -> float (clips, frames, dims)."""
         if frames is None:
             return self.gru(x)[0]
-        packed = nn.utils.rnn.pack_padded_sequence(x, frames, batch_first=True, enforce_sorted=False)
-        return nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+        # Sorted here, by uploads that do not wait: pack_padded_sequence itself would make a GPU wait for the CPU.
+        order = torch.argsort(frames, descending=True, stable=True)
+        packed = nn.utils.rnn.pack_padded_sequence(x[upload(order, x.device)], frames[order], batch_first=True)
+        y = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+        return y[upload(torch.argsort(order), x.device)]  # (clips, frames, dims), in the order given
 
 
 class Crnn(nn.Module):
@@ -137,11 +143,13 @@ class Crnn(nn.Module):
         if frames is not None and int(frames.max()) > length:
             raise ValueError(f"a clip has {int(frames.max())} frames, but the batch only {length}")
         pooled = None if frames is None else -(-frames // self.time_pool)
-        on_device = None if frames is None else frames.to(spectra.device, non_blocking=True)
+        on_device = None if frames is None else upload(frames, spectra.device)
         x = self.convolutions(spectra, on_device)  # (clips, length / time_pool, channels)
         x = self.recurrent(x, pooled)  # (clips, length / time_pool, 2 * hidden)
-        mask = None if pooled is None else real_frames(pooled, x.shape[1]).to(x.device, non_blocking=True)
-        probabilities = torch.sigmoid(self.classifier(x))  # (clips, length / time_pool, classes)
+        mask = None if pooled is None else upload(real_frames(pooled, x.shape[1]), x.device)
+        logits = self.classifier(x)  # (clips, length / time_pool, classes)
+        # In bf16 all probabilities above 0.998 would be 1.
+        probabilities = torch.sigmoid(logits.to(torch.promote_types(logits.dtype, torch.float32)))
         if mask is not None:
             probabilities = probabilities * mask[:, :, None]
         return Output(probabilities, linear_softmax(probabilities, mask), mask)

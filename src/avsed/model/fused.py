@@ -2,74 +2,42 @@
 
 It computes what `ConvolutionBlock` computes in training mode, in less time:
 
-* channels-last memory, which the convolutions like best and in which a map is a plain matrix of (positions, channels);
-* everything after the convolution runs piece by piece, each small enough to stay in the processor's cache;
-* dropout masks are made eight at a time in 64-bit integers: one random byte a value, compared inside the word;
-* backward recomputes what is cheap (normalisation, ReLU, the mask's expansion) from the convolution's output and the mask's bytes.
+* channels-last memory, which the convolutions like best and in which a map is a plain matrix;
+* normalisation, ReLU, dropout, mask and pooling in one pass of compiled code (`avsed.model.kernels`), which reads the convolution's
+  output once; backward reads it twice, makes the same decisions again, and puts the gradient in its place;
+* the convolution's output in pieces, whose memory the allocator uses again without asking the system for fresh pages.
 
-A byte quantises the dropout rate to 1/256 (0.33 becomes 84/256 = 0.328); what is kept is scaled by the actual rate, so that the
-expectation is exact.
+The dropout rate is stated in steps of 1/65536; what is kept is scaled by the actual rate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+
+from avsed.model import kernels
 
 if TYPE_CHECKING:
     from avsed.model.crnn import ConvolutionBlock
 
-PIECE = 1_250_000  # values of the convolution's output handled at once: 5 MB, about what stays in cache between passes
-BYTE = 256
-ONES = 0x0101010101010101
-HIGH = -0x7F7F7F7F7F7F7F80  # 0x8080808080808080 as a signed 64-bit integer
-LOW = 0x7F7F7F7F7F7F7F7F
+PIECE = 1_250_000  # values of the convolution's output made at once: 5 MB
 
 
 def actual_rate(rate: float) -> float:
-    """The dropout rate as bytes can express it: the nearest multiple of 1/256."""
-    return round(rate * BYTE) / BYTE
-
-
-def keep_bytes(count: int, rate: float) -> torch.Tensor:
-    """Random bytes whose highest bit says whether a value is kept, packed eight in an integer.
-
-    count : values needed; rate : dropout rate in [0, 1)
-    Returns int64 (ceil(count / 8),); the highest bit of each byte is set with probability 1 − `actual_rate`.
-    """
-    drop = round(rate * BYTE)  # a random byte r in 0..255 is kept if r >= drop
-    words = torch.empty(-(-count // 8), dtype=torch.int64)
-    words.random_(-(2**63), None)
-    # r >= drop for each byte at once. With r = 128 h + l: (l + 128 - drop % 128) has its high bit set iff l >= drop % 128.
-    low = torch.bitwise_and(words, LOW).add_((128 - drop % 128) * ONES if drop % 128 else HIGH)
-    return torch.bitwise_and(words, low) if drop >= 128 else torch.bitwise_or(words, low)
-
-
-def keep_mask(words: torch.Tensor, count: int, out: torch.Tensor) -> torch.Tensor:
-    """Expand `keep_bytes` to one 32-bit integer a value: all ones for kept, zero for dropped.
-
-    Each 32-bit word holds four decisions; they are dealt to the four quarters of ``out``, so that every pass is over
-    contiguous memory (which value gets which byte does not matter).
-
-    out : int32, at least ``count`` rounded up to a multiple of 8
-    Returns int32 (count,), a view of ``out``.
-    """
-    quarters = words.view(torch.int32)
-    size = len(quarters)
-    for byte in range(4):
-        part = out[byte * size : (byte + 1) * size]
-        torch.bitwise_left_shift(quarters, 24 - 8 * byte, out=part)
-        part.bitwise_right_shift_(31)  # arithmetic: the sign fills the word
-    return out[:count]
+    """The dropout rate as 16 random bits can express it: the nearest multiple of 1/65536."""
+    return round(rate * kernels.LEVELS) / kernels.LEVELS
 
 
 def fused_block(x: torch.Tensor, mask: torch.Tensor | None, block: ConvolutionBlock) -> torch.Tensor:
     """What ``block`` computes in training mode, batch norm's running statistics updated.
 
     x : float32 (clips, channels, frames, bands) on the CPU, frames and bands multiples of the pooling
-    mask : bool (clips, frames), True for real frames, or None
+    mask : bool (clips, frames), True for each clip's real frames, which come first; None if all are real
     Returns float32 (clips, channels, frames / pooling, bands / pooling), in channels-last memory.
     """
     x = x.contiguous(memory_format=torch.channels_last)
@@ -88,145 +56,152 @@ class _Fused(torch.autograd.Function):
         block: Any,
     ) -> torch.Tensor:
         clips, _, frames, bands = x.shape
-        pool = block.pool.kernel_size
-        channels = len(weight)
-        outputs, sums, squares = (
-            [],
-            torch.zeros(channels, dtype=torch.float64),
-            torch.zeros(channels, dtype=torch.float64),
-        )
+        channels, (time, joined) = len(weight), block.pool.kernel_size
         weight = weight.detach().contiguous(memory_format=torch.channels_last)
-        pieces = list(_pieces(clips, channels * frames * bands))
-        space = _Workspace(pieces[0], channels * frames * bands)
+        pieces = _pieces(clips, channels * frames * bands)
+        maps, sums = [], np.zeros((2, channels))
         for piece in pieces:
             y = torch.conv2d(x[piece], weight, padding=block.convolution.padding)  # (clips, channels, frames, bands)
-            flat = _rows(y)
-            sums += flat.sum(0)
-            squares += torch.mul(flat, flat, out=space.like(flat)).sum(0)
-            outputs.append(flat)
+            maps.append(_rows(y))
+            sums += _summed(kernels.add_statistics, len(maps[-1]), channels, maps[-1])
         count = clips * frames * bands
-        mean = sums / count
-        variance = (squares / count - mean * mean).clamp_min_(0)
-        norm = block.norm
-        if norm.track_running_stats:
-            norm.num_batches_tracked += 1
-            norm.running_mean.lerp_(mean.float(), norm.momentum)
-            norm.running_var.lerp_((variance * (count / max(1, count - 1))).float(), norm.momentum)
-        deviation = (variance + norm.eps).rsqrt()
-        scale = (gamma.double() * deviation).float()
-        shift = (beta.double() - gamma.double() * deviation * mean).float()
+        mean = sums[0] / count
+        variance = np.maximum(sums[1] / count - mean * mean, 0.0)
+        _update_running(block.norm, mean, variance * (count / max(1, count - 1)))
+        deviation = 1.0 / np.sqrt(variance + block.norm.eps)
+        scale = gamma.detach().double().numpy() * deviation
+        shift = beta.detach().double().numpy() - scale * mean
 
         rate = actual_rate(block.dropout.p)
-        result = torch.empty(clips, frames // pool[0], bands // pool[1], channels)
-        kept = []
-        for piece, flat in zip(pieces, outputs, strict=True):
-            z = torch.addcmul(shift, flat, scale, out=space.like(flat)).relu_()
-            if rate:
-                words = keep_bytes(flat.numel(), rate)
-                z.view(torch.int32).view(-1).bitwise_and_(keep_mask(words, flat.numel(), space.mask))
-                kept.append(words)
-            z = z.view(-1, frames, bands, channels)
-            if mask is not None:
-                z *= mask[piece, :, None, None]
-            _pool(z, pool, result[piece])
-        result *= 1.0 / (pool[0] * pool[1] * (1.0 - rate))
+        key = torch.randint(2**32, (2,)).tolist() if rate else (0, 0)
+        work = _Work(
+            pieces,
+            kernels.Shape(frames, channels, time, joined),
+            scale=_tiled(scale, bands),
+            shift=_tiled(shift, bands),
+            key=(np.uint32(key[0]), np.uint32(key[1]), np.uint32(round(rate * kernels.LEVELS))),
+            lengths=np.full(clips, frames) if mask is None else mask.sum(1).numpy(),
+            factor=np.float32(1.0 / (time * joined * (1.0 - rate))),
+        )
+        result = torch.empty(clips, frames // time, bands // joined, channels)
+        for number, flat in enumerate(maps):
+            work.share(kernels.activate, number, flat, result)
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x, weight, scale, shift, mean.float(), deviation.float())
-            ctx.outputs, ctx.kept, ctx.mask, ctx.pieces = outputs, kept, mask, pieces
-            ctx.shape, ctx.pool, ctx.rate, ctx.padding = (
-                (clips, frames, bands, channels),
-                pool,
-                rate,
-                block.convolution.padding,
-            )
+            ctx.save_for_backward(x, weight)
+            ctx.maps, ctx.work, ctx.padding = maps, work, block.convolution.padding
+            ctx.norm = scale, mean, deviation, count
         return result.permute(0, 3, 1, 2)  # (clips, channels, frames, bands), channels last
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, scale, shift, mean, deviation = ctx.saved_tensors
-        clips, frames, bands, channels = ctx.shape
-        pool, outputs = ctx.pool, ctx.outputs
+        x, weight = ctx.saved_tensors
+        maps, work = ctx.maps, ctx.work
+        scale, mean, deviation, count = ctx.norm
+        bands = x.shape[3]
         gradient = gradient.permute(0, 2, 3, 1).contiguous()  # (clips, frames, bands, channels) of the pooled map
-        gradient = gradient * (1.0 / (pool[0] * pool[1] * (1.0 - ctx.rate)))
-        space = _Workspace(ctx.pieces[0], channels * frames * bands)
-        by_beta, by_product = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
-        active = []
-        for number, (piece, flat) in enumerate(zip(ctx.pieces, outputs, strict=True)):
-            dz = torch.empty_like(flat)
-            _unpool(gradient[piece], pool, dz.view(-1, frames, bands, channels))
-            if ctx.mask is not None:
-                dz.view(-1, frames, bands, channels).mul_(ctx.mask[piece, :, None, None])
-            if ctx.rate:
-                dz.view(torch.int32).view(-1).bitwise_and_(keep_mask(ctx.kept[number], flat.numel(), space.mask))
-            z = torch.addcmul(shift, flat, scale, out=space.like(flat))
-            torch.ops.aten.threshold_backward.grad_input(dz, z, 0, grad_input=dz)
-            by_beta += dz.sum(0)
-            by_product += torch.mul(dz, flat, out=z).sum(0)
-            active.append(dz)
-        by_gamma = (by_product - mean.double() * by_beta) * deviation.double()
-        # Batch norm: dy = scale · (dz − mean(dz) − normalised y · mean(dz · normalised y)), written as dz · a + y · b + c.
-        count = clips * frames * bands
-        b = (-scale.double() * deviation.double() * by_gamma / count).float()
-        c = (-scale.double() * by_beta / count).float() - b * mean
+        by_beta, by_product = np.sum([work.sum(kernels.add_gradients, n, y, gradient) for n, y in enumerate(maps)], 0)
+        by_gamma = (by_product - mean * by_beta) * deviation
+        # Batch norm: dy = scale · (dz − mean(dz) − normalised y · mean(dz · normalised y)), written as dz · scale + y · b + c.
+        b = -scale * deviation * by_gamma / count
+        c = -scale * by_beta / count - b * mean
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         dweight = torch.zeros_like(weight)
-        for number, piece in enumerate(ctx.pieces):
-            flat, dz = outputs[number], active[number]
-            outputs[number] = active[number] = flat.new_empty(0)  # freed as soon as used
-            dy = dz.mul_(scale).addcmul_(flat, b).add_(c).view(-1, frames, bands, channels).permute(0, 3, 1, 2)
+        for number, piece in enumerate(work.pieces):
+            y, maps[number] = maps[number], None  # freed as soon as used
+            work.share(kernels.put_gradients, number, y, gradient, _tiled(b, bands), _tiled(c, bands))
+            dy = torch.from_numpy(y).view(-1, x.shape[2], bands, len(weight)).permute(0, 3, 1, 2)
+            wanted = [dx is not None, True, False]
             found = torch.ops.aten.convolution_backward(
-                dy,
-                x[piece],
-                weight,
-                None,
-                [1, 1],
-                list(ctx.padding),
-                [1, 1],
-                False,
-                [0, 0],
-                1,
-                [dx is not None, True, False],
+                dy, x[piece], weight, None, [1, 1], list(ctx.padding), [1, 1], False, [0, 0], 1, wanted
             )
             if dx is not None:
                 dx[piece] = found[0]
             dweight += found[1]
-        ctx.outputs = ctx.kept = None
-        return dx, dweight, by_gamma.float(), by_beta.float(), None, None
+        ctx.maps = None
+        return dx, dweight, torch.from_numpy(by_gamma).float(), torch.from_numpy(by_beta).float(), None, None
 
 
-class _Workspace:
-    """Memory that every piece of a block uses again, so that no pass touches fresh pages."""
+class _Work:
+    """What the kernels of one block and step share, forward and backward, and its division among threads."""
 
-    def __init__(self, piece: slice, values: int) -> None:
-        size = (piece.stop - piece.start) * values
-        self._values = torch.empty(size)
-        self.mask = torch.empty(-(-size // 8) * 8, dtype=torch.int32)
+    def __init__(
+        self,
+        pieces: list[slice],
+        shape: kernels.Shape,
+        *,
+        scale: np.ndarray,
+        shift: np.ndarray,
+        key: tuple[np.uint32, np.uint32, np.uint32],
+        lengths: np.ndarray,
+        factor: np.float32,
+    ) -> None:
+        self.pieces, self.shape = pieces, shape
+        self._scale, self._shift, self._key, self._lengths, self._factor = scale, shift, key, lengths, factor
 
-    def like(self, flat: torch.Tensor) -> torch.Tensor:
-        return self._values[: flat.numel()].view_as(flat)
+    def _arguments(self, number: int, y: np.ndarray, pooled: torch.Tensor) -> tuple[tuple[Any, ...], int]:
+        piece = self.pieces[number]
+        rows = self.shape.rows // self.shape.time
+        dropout = kernels.Dropout(*self._key, piece.start * rows)
+        there = pooled[piece].reshape(-1, *pooled.shape[2:]).numpy()  # (pooled rows, pooled bands, channels), a view
+        lengths = self._lengths[piece]
+        return (y, self._scale, self._shift, dropout, lengths, self.shape, self._factor, there), len(there)
+
+    def share(self, kernel: Callable[..., None], number: int, y: np.ndarray, pooled: torch.Tensor, *more: Any) -> None:
+        """Run a kernel over a piece's pooled rows."""
+        given, rows = self._arguments(number, y, pooled)
+        _divide(rows, lambda begin, end: kernel(*given, begin, end, *more))
+
+    def sum(self, kernel: Callable[..., None], number: int, y: np.ndarray, pooled: torch.Tensor) -> np.ndarray:
+        """What a kernel adds up over a piece's pooled rows: float64 (2, channels)."""
+        given, rows = self._arguments(number, y, pooled)
+        return _summed(kernel, rows, self.shape.channels, *given)
 
 
-def _pieces(clips: int, values: int) -> Iterator[slice]:
-    """Slices of clips with about `PIECE` values each, at least one clip; the first is the largest."""
+def _summed(kernel: Callable[..., None], rows: int, channels: int, *given: Any) -> np.ndarray:
+    """The two sums of a kernel over a range of rows, each thread's added in order: float64 (2, channels)."""
+
+    def part(begin: int, end: int) -> np.ndarray:
+        sums = np.zeros((2, channels))
+        kernel(*given, begin, end, sums[0], sums[1])
+        return sums
+
+    return np.sum(_divide(rows, part), axis=0)
+
+
+def _divide(rows: int, work: Callable[[int, int], Any]) -> list[Any]:
+    """Call ``work`` with consecutive ranges of rows, one for each of PyTorch's threads."""
+    threads = torch.get_num_threads()
+    edges = [rows * number // threads for number in range(threads + 1)]
+    if threads == 1:
+        return [work(0, rows)]
+    others = [_pool(threads - 1).submit(work, *edges[number : number + 2]) for number in range(1, threads)]
+    return [work(*edges[:2]), *(other.result() for other in others)]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="avsed")
+
+
+def _pieces(clips: int, values: int) -> list[slice]:
+    """Slices of clips with about `PIECE` values each, at least one clip."""
     size = max(1, min(clips, PIECE // values))
-    return (slice(begin, min(begin + size, clips)) for begin in range(0, clips, size))
+    return [slice(begin, min(begin + size, clips)) for begin in range(0, clips, size)]
 
 
-def _rows(y: torch.Tensor) -> torch.Tensor:
-    """(clips, channels, frames, bands) in channels-last memory as a matrix (positions, channels), without a copy."""
-    return y.permute(0, 2, 3, 1).contiguous().view(-1, y.shape[1])
+def _rows(y: torch.Tensor) -> np.ndarray:
+    """(clips, channels, frames, bands) in channels-last memory as a matrix (clips * frames, bands * channels), without a copy."""
+    return y.permute(0, 2, 3, 1).contiguous().view(y.shape[0] * y.shape[2], -1).numpy()
 
 
-def _pool(z: torch.Tensor, pool: tuple[int, int], out: torch.Tensor) -> None:
-    """Sums over windows of (frames, bands). z : (clips, frames, bands, channels); out : its pooled shape."""
-    windows = [z[:, i :: pool[0], j :: pool[1]] for i in range(pool[0]) for j in range(pool[1])]
-    torch.add(windows[0], windows[1], out=out) if len(windows) > 1 else out.copy_(windows[0])
-    for window in windows[2:]:
-        out += window
+def _tiled(values: np.ndarray, bands: int) -> np.ndarray:
+    return np.tile(values.astype(np.float32), bands)
 
 
-def _unpool(gradient: torch.Tensor, pool: tuple[int, int], out: torch.Tensor) -> None:
-    """Each window of ``out`` gets its pooled value's gradient."""
-    for i in range(pool[0]):
-        for j in range(pool[1]):
-            out[:, i :: pool[0], j :: pool[1]] = gradient
+def _update_running(norm: torch.nn.BatchNorm2d, mean: np.ndarray, variance: np.ndarray) -> None:
+    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
+        return
+    norm.num_batches_tracked += 1
+    weight = norm.momentum if norm.momentum is not None else 1.0 / float(norm.num_batches_tracked)
+    norm.running_mean.lerp_(torch.from_numpy(mean).float(), weight)
+    norm.running_var.lerp_(torch.from_numpy(variance).float(), weight)

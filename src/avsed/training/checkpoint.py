@@ -72,7 +72,9 @@ def load_checkpoint(path: Path, *, student: nn.Module, teacher: nn.Module, optim
         state = optimiser.state_dict()
         for index, (name, parameter) in enumerate(student.named_parameters()):
             if step:
-                moments = {moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS}
+                # In the parameter's own memory layout, channels last: a fused Adam goes through memory in its order.
+                like = torch.empty_like(parameter, requires_grad=False)
+                moments = {moment: like.clone().copy_(tensors[f"{moment}.{name}"]) for moment in MOMENTS}
                 state["state"][index] = {"step": torch.tensor(float(step)), **moments}
         optimiser.load_state_dict(state)
     except (RuntimeError, KeyError) as error:

@@ -15,6 +15,7 @@ import torch
 
 from avsed import console
 from avsed.data.bank import FeatureBank, ShuffledStream
+from avsed.device import upload
 from avsed.errors import AvsedError
 from avsed.run import Run
 from avsed.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
@@ -99,7 +100,7 @@ def train_loop(
             batch = labelled
             if clips.unlabelled is not None and unlabelled is not None:
                 batch = _join(labelled, clips.unlabelled.gather(unlabelled.batch(number)))
-            tags = clips.tags[torch.from_numpy(index).to(clips.tags.device, non_blocking=True)]
+            tags = clips.tags[upload(torch.from_numpy(index), clips.tags.device)]
             means.add(trainer.step(number, *batch, tags))
 
             now = Progress(number + 1, done.seconds + time.monotonic() - began)
