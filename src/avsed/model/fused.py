@@ -5,7 +5,11 @@ It computes what `ConvolutionBlock` computes in training mode, in less time:
 * channels-last memory, which the convolutions like best and in which a map is a plain matrix;
 * normalisation, ReLU, dropout, mask and pooling in one pass of compiled code (`avsed.model.kernels`), which reads the convolution's
   output once; backward reads it twice, makes the same decisions again, and puts the gradient in its place;
-* the convolution's output in pieces, whose memory the allocator uses again without asking the system for fresh pages.
+* the work in pieces of some clips, each done by one thread from convolution to sums: threads meet twice a block instead of in every
+  operator, where on a busy machine they wait for each other many times longer than they compute; and the allocator gives a piece's
+  memory out again without asking the system for fresh pages.
+
+What comes out is the same for any number of threads.
 
 The dropout rate is stated in steps of 1/65536; what is kept is scaled by the actual rate.
 """
@@ -15,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from threading import Barrier
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +30,10 @@ from avsed.model import kernels
 if TYPE_CHECKING:
     from avsed.model.crnn import ConvolutionBlock
 
-PIECE = 1_250_000  # values of the convolution's output made at once: 5 MB
+PIECE = 1_250_000  # values of the convolution's output in a piece: 5 MB
+PIECES = 4  # pieces of a small batch, for as many threads
+
+T = TypeVar("T")
 
 
 def actual_rate(rate: float) -> float:
@@ -59,11 +67,16 @@ class _Fused(torch.autograd.Function):
         channels, (time, joined) = len(weight), block.pool.kernel_size
         weight = weight.detach().contiguous(memory_format=torch.channels_last)
         pieces = _pieces(clips, channels * frames * bands)
-        maps, sums = [], np.zeros((2, channels))
-        for piece in pieces:
-            y = torch.conv2d(x[piece], weight, padding=block.convolution.padding)  # (clips, channels, frames, bands)
-            maps.append(_rows(y))
-            sums += _summed(kernels.add_statistics, len(maps[-1]), channels, maps[-1])
+
+        def convolve(number: int) -> tuple[np.ndarray, np.ndarray]:
+            with torch.no_grad():  # a thread has its own setting
+                y = torch.conv2d(x[pieces[number]], weight, padding=block.convolution.padding)
+            flat, found = _rows(y), np.zeros((2, channels))
+            kernels.add_statistics(flat, *found)
+            return flat, found
+
+        done = each(len(pieces), convolve)
+        maps, sums = [flat for flat, _ in done], np.sum([found for _, found in done], axis=0)
         count = clips * frames * bands
         mean = sums[0] / count
         variance = np.maximum(sums[1] / count - mean * mean, 0.0)
@@ -84,8 +97,7 @@ class _Fused(torch.autograd.Function):
             factor=np.float32(1.0 / (time * joined * (1.0 - rate))),
         )
         result = torch.empty(clips, frames // time, bands // joined, channels)
-        for number, flat in enumerate(maps):
-            work.share(kernels.activate, number, flat, result)
+        each(len(pieces), lambda number: work.run(kernels.activate, number, maps[number], result))
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(x, weight)
             ctx.maps, ctx.work, ctx.padding = maps, work, block.convolution.padding
@@ -99,30 +111,40 @@ class _Fused(torch.autograd.Function):
         scale, mean, deviation, count = ctx.norm
         bands = x.shape[3]
         gradient = gradient.permute(0, 2, 3, 1).contiguous()  # (clips, frames, bands, channels) of the pooled map
-        by_beta, by_product = np.sum([work.sum(kernels.add_gradients, n, y, gradient) for n, y in enumerate(maps)], 0)
+
+        def add(number: int) -> np.ndarray:
+            sums = np.zeros((2, len(weight)))
+            work.run(kernels.add_gradients, number, maps[number], gradient, *sums)
+            return sums
+
+        by_beta, by_product = np.sum(each(len(maps), add), axis=0)
         by_gamma = (by_product - mean * by_beta) * deviation
         # Batch norm: dy = scale · (dz − mean(dz) − normalised y · mean(dz · normalised y)), written as dz · scale + y · b + c.
         b = -scale * deviation * by_gamma / count
         c = -scale * by_beta / count - b * mean
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        dweight = torch.zeros_like(weight)
-        for number, piece in enumerate(work.pieces):
-            y, maps[number] = maps[number], None  # freed as soon as used
-            work.share(kernels.put_gradients, number, y, gradient, _tiled(b, bands), _tiled(c, bands))
+        wanted = [dx is not None, True, False]
+        constants = _tiled(b, bands), _tiled(c, bands)
+
+        def convolve_back(number: int) -> torch.Tensor:
+            piece, y, maps[number] = work.pieces[number], maps[number], None  # freed as soon as used
+            work.run(kernels.put_gradients, number, y, gradient, *constants)
             dy = torch.from_numpy(y).view(-1, x.shape[2], bands, len(weight)).permute(0, 3, 1, 2)
-            wanted = [dx is not None, True, False]
-            found = torch.ops.aten.convolution_backward(
-                dy, x[piece], weight, None, [1, 1], list(ctx.padding), [1, 1], False, [0, 0], 1, wanted
-            )
-            if dx is not None:
-                dx[piece] = found[0]
-            dweight += found[1]
+            with torch.no_grad():
+                found = torch.ops.aten.convolution_backward(
+                    dy, x[piece], weight, None, [1, 1], list(ctx.padding), [1, 1], False, [0, 0], 1, wanted
+                )
+                if dx is not None:
+                    dx[piece] = found[0]
+            return found[1]
+
+        dweight = torch.stack(each(len(maps), convolve_back)).sum(0).contiguous(memory_format=torch.channels_last)
         ctx.maps = None
         return dx, dweight, torch.from_numpy(by_gamma).float(), torch.from_numpy(by_beta).float(), None, None
 
 
 class _Work:
-    """What the kernels of one block and step share, forward and backward, and its division among threads."""
+    """What the kernels of one block and step share, forward and backward."""
 
     def __init__(
         self,
@@ -138,54 +160,43 @@ class _Work:
         self.pieces, self.shape = pieces, shape
         self._scale, self._shift, self._key, self._lengths, self._factor = scale, shift, key, lengths, factor
 
-    def _arguments(self, number: int, y: np.ndarray, pooled: torch.Tensor) -> tuple[tuple[Any, ...], int]:
+    def run(self, kernel: Callable[..., None], number: int, y: np.ndarray, pooled: torch.Tensor, *more: Any) -> None:
+        """Run a kernel over a piece. pooled : the whole batch's pooled map, or its gradient."""
         piece = self.pieces[number]
-        rows = self.shape.rows // self.shape.time
-        dropout = kernels.Dropout(*self._key, piece.start * rows)
+        dropout = kernels.Dropout(*self._key, piece.start * (self.shape.rows // self.shape.time))
         there = pooled[piece].reshape(-1, *pooled.shape[2:]).numpy()  # (pooled rows, pooled bands, channels), a view
         lengths = self._lengths[piece]
-        return (y, self._scale, self._shift, dropout, lengths, self.shape, self._factor, there), len(there)
-
-    def share(self, kernel: Callable[..., None], number: int, y: np.ndarray, pooled: torch.Tensor, *more: Any) -> None:
-        """Run a kernel over a piece's pooled rows."""
-        given, rows = self._arguments(number, y, pooled)
-        _divide(rows, lambda begin, end: kernel(*given, begin, end, *more))
-
-    def sum(self, kernel: Callable[..., None], number: int, y: np.ndarray, pooled: torch.Tensor) -> np.ndarray:
-        """What a kernel adds up over a piece's pooled rows: float64 (2, channels)."""
-        given, rows = self._arguments(number, y, pooled)
-        return _summed(kernel, rows, self.shape.channels, *given)
+        kernel(y, self._scale, self._shift, dropout, lengths, self.shape, self._factor, there, *more)
 
 
-def _summed(kernel: Callable[..., None], rows: int, channels: int, *given: Any) -> np.ndarray:
-    """The two sums of a kernel over a range of rows, each thread's added in order: float64 (2, channels)."""
-
-    def part(begin: int, end: int) -> np.ndarray:
-        sums = np.zeros((2, channels))
-        kernel(*given, begin, end, sums[0], sums[1])
-        return sums
-
-    return np.sum(_divide(rows, part), axis=0)
-
-
-def _divide(rows: int, work: Callable[[int, int], Any]) -> list[Any]:
-    """Call ``work`` with consecutive ranges of rows, one for each of PyTorch's threads."""
-    threads = torch.get_num_threads()
-    edges = [rows * number // threads for number in range(threads + 1)]
-    if threads == 1:
-        return [work(0, rows)]
-    others = [_pool(threads - 1).submit(work, *edges[number : number + 2]) for number in range(1, threads)]
-    return [work(*edges[:2]), *(other.result() for other in others)]
+def each(count: int, work: Callable[[int], T]) -> list[T]:
+    """``work`` of 0 … count − 1, in as many threads as PyTorch may use, each of them computing alone."""
+    threads = min(torch.get_num_threads(), count)
+    return list(_pool(threads).map(work, range(count))) if threads > 1 else [work(number) for number in range(count)]
 
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="avsed")
+    """Threads in which PyTorch's operators start no others."""
+    own = torch.get_num_threads()
+    ready = Barrier(threads + 1)
+
+    def begin() -> None:
+        torch.get_num_threads()  # lets PyTorch set this thread up, before it is told otherwise
+        torch.set_num_threads(1)
+        ready.wait()
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="avsed", initializer=begin)
+    for _ in range(threads):
+        pool.submit(int)
+    ready.wait()
+    torch.set_num_threads(own)  # a part of the setting is the process's
+    return pool
 
 
 def _pieces(clips: int, values: int) -> list[slice]:
-    """Slices of clips with about `PIECE` values each, at least one clip."""
-    size = max(1, min(clips, PIECE // values))
+    """Slices of clips with about `PIECE` values each, at least one clip, and at least `PIECES` of them if there are as many clips."""
+    size = max(1, min(-(-clips // PIECES), PIECE // values))
     return [slice(begin, min(begin + size, clips)) for begin in range(0, clips, size)]
 
 

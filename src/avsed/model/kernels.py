@@ -7,7 +7,7 @@ Random numbers come from a counter: which values dropout keeps follows from the 
 divided, and backward makes the same decisions again instead of storing them.
 
 Shapes, in all functions: y : float32 (rows, bands * channels); scale, shift : float32 (bands * channels,), the channels' values
-repeated for each band; pooled : float32 (pooled rows, pooled bands * channels); begin, end : range of pooled rows to handle.
+repeated for each band; pooled : float32 (pooled rows, pooled bands, channels).
 """
 
 from __future__ import annotations
@@ -81,16 +81,16 @@ def _next(words, row, time, dropout):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def add_statistics(y, begin, end, sums, squares):  # type: ignore[no-untyped-def]
-    """Add the rows begin … end − 1 of y, and their squares, to ``sums`` and ``squares``, float64 (channels,)."""
+def add_statistics(y, sums, squares):  # type: ignore[no-untyped-def]
+    """Add the rows of y, and their squares, to ``sums`` and ``squares``, float64 (channels,)."""
     width, channels = y.shape[1], len(sums)
     plain, squared = np.zeros(width, np.float32), np.zeros(width, np.float32)
-    for row in range(begin, end):
+    for row in range(len(y)):
         values = y[row]
         for k in range(width):
             plain[k] += values[k]
             squared[k] += values[k] * values[k]
-        if (row - begin) % FLUSH == FLUSH - 1 or row == end - 1:
+        if row % FLUSH == FLUSH - 1 or row == len(y) - 1:
             _add_by_channel(plain, sums, channels)
             _add_by_channel(squared, squares, channels)
 
@@ -104,14 +104,14 @@ def _add_by_channel(values, sums, channels):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def activate(y, scale, shift, dropout, lengths, shape, factor, pooled, begin, end):  # type: ignore[no-untyped-def]
+def activate(y, scale, shift, dropout, lengths, shape, factor, pooled):  # type: ignore[no-untyped-def]
     """pooled = factor · sum over each window of the ReLU of y · scale + shift, where dropout keeps it and the clip has not ended.
 
     lengths : int64 (clips,), real rows of each clip
     """
     words, z = np.zeros(y.shape[1], np.uint32), np.empty(y.shape[1], np.float32)
     windows, rows = z.reshape(-1, shape.bands, shape.channels), shape.rows // shape.time  # rows : pooled, of a clip
-    for place in range(begin, end):
+    for place in range(len(pooled)):
         z[:] = 0
         for time in range(shape.time):
             _next(words, (dropout.offset + place) * ((shape.time + 1) // 2), time, dropout)
@@ -145,7 +145,7 @@ def _spread(gradient, factor, windows):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def add_gradients(y, scale, shift, dropout, lengths, shape, factor, gradient, begin, end, sums, products):  # type: ignore[no-untyped-def]
+def add_gradients(y, scale, shift, dropout, lengths, shape, factor, gradient, sums, products):  # type: ignore[no-untyped-def]
     """Add what batch norm's backward needs of dz, the gradient before the ReLU: Σ dz and Σ dz · y, float64 (channels,).
 
     gradient : like pooled
@@ -154,7 +154,7 @@ def add_gradients(y, scale, shift, dropout, lengths, shape, factor, gradient, be
     words, z = np.zeros(width, np.uint32), np.empty(width, np.float32)
     plain, product = np.zeros(width, np.float32), np.zeros(width, np.float32)
     windows, rows = z.reshape(-1, shape.bands, shape.channels), shape.rows // shape.time
-    for place in range(begin, end):
+    for place in range(len(gradient)):
         _spread(gradient[place], factor, windows)
         for time in range(shape.time):
             _next(words, (dropout.offset + place) * ((shape.time + 1) // 2), time, dropout)
@@ -168,18 +168,18 @@ def add_gradients(y, scale, shift, dropout, lengths, shape, factor, gradient, be
                         dz = np.float32(0)
                     plain[k] += dz
                     product[k] += dz * values[k]
-        if (place - begin) % FLUSH == FLUSH - 1 or place == end - 1:
+        if place % FLUSH == FLUSH - 1 or place == len(gradient) - 1:
             _add_by_channel(plain, sums, shape.channels)
             _add_by_channel(product, products, shape.channels)
 
 
 @compiled
-def put_gradients(y, scale, shift, dropout, lengths, shape, factor, gradient, begin, end, by_y, constant):  # type: ignore[no-untyped-def]
+def put_gradients(y, scale, shift, dropout, lengths, shape, factor, gradient, by_y, constant):  # type: ignore[no-untyped-def]
     """Put the convolution's gradient in y's place: dz · scale + y · by_y + constant (float32, like scale)."""
     width = y.shape[1]
     words, z = np.zeros(width, np.uint32), np.empty(width, np.float32)
     windows, rows = z.reshape(-1, shape.bands, shape.channels), shape.rows // shape.time
-    for place in range(begin, end):
+    for place in range(len(gradient)):
         _spread(gradient[place], factor, windows)
         for time in range(shape.time):
             _next(words, (dropout.offset + place) * ((shape.time + 1) // 2), time, dropout)
