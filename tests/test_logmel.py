@@ -17,7 +17,7 @@ from avsed.features import logmel
 from avsed.features.logmel import LogMel, LogMelParameters, log_mel, mel_filterbank
 from avsed.features.sequence import FeatureSequence, extractor_key
 from avsed.features.standardise import CONSTANT, Standardiser
-from avsed.features.threads import LIMITS, one_thread_each
+from avsed.features.threads import LIMITS, allowed_threads, one_thread_each
 from avsed.media import Audio, read_audio
 
 librosa = pytest.importorskip("librosa", reason="librosa, the reference for log-mel features, is not installed")
@@ -149,6 +149,24 @@ def test_threads_may_compute_at_the_same_time() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_the_number_of_threads_changes_no_bit() -> None:
+    samples = signal("speech-like")
+    alone = log_mel(samples, PAPER)
+    for threads in (2, 7):
+        np.testing.assert_array_equal(log_mel(samples, PAPER, threads=threads), alone)
+
+
+@pytest.mark.parametrize("place", [0, logmel.PIECE])
+def test_what_goes_wrong_in_any_thread_is_raised(monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+    def fill(result: np.ndarray, first: int, *others: Any) -> None:
+        if first == place:
+            raise MemoryError("no room")
+
+    monkeypatch.setattr(logmel, "_fill", fill)
+    with pytest.raises(MemoryError, match="no room"):
+        log_mel(signal("noise"), PAPER, threads=2)
+
+
 def test_memory_kept_between_calls_leaves_no_trace() -> None:
     short, long = signal("tone", 700), signal("noise", 60_000)
     first = log_mel(short, PAPER)
@@ -271,6 +289,20 @@ def test_one_thread_each_leaves_the_environment_as_it_was(monkeypatch: pytest.Mo
         assert [os.environ[name] for name in LIMITS] == ["3", "1", ""]
         raise KeyError
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("limits", "threads"), [({}, 64), ({0: "3"}, 3), ({0: "3", 2: "2"}, 2), ({1: "100"}, 64), ({0: "", 1: "0"}, 64)]
+)
+def test_the_environment_limits_threads(monkeypatch: pytest.MonkeyPatch, limits: dict[int, str], threads: int) -> None:
+    monkeypatch.setattr("avsed.features.threads.available_cores", lambda: 64)
+    for number, name in enumerate(LIMITS):
+        monkeypatch.delenv(name, raising=False)
+        if number in limits:
+            monkeypatch.setenv(name, limits[number])
+    assert allowed_threads() == threads
+    with one_thread_each():
+        assert allowed_threads() == 1
 
 
 # --- feature sequences ---

@@ -1,8 +1,8 @@
 """The paper's spectral input: the logarithm of 128 mel bands, about 60 frames a second (Section 4.2).
 
-The transform is computed in pieces of frames small enough for the processor's cache, in float64 (with numpy's FFT no
-slower than float32, in which the quiet bands beside a loud tone would be rounding noise), and the mel bands are summed
-in groups over only those frequencies that they cover.
+The transform is computed in pieces of frames small enough for the processor's cache, shared out to a few threads, in
+float64 (with numpy's FFT no slower than float32, in which the quiet bands beside a loud tone would be rounding noise),
+and the mel bands are summed in groups over only those frequencies that they cover.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avsed.features.sequence import FeatureSequence, extractor_key
+from avsed.features.threads import allowed_threads, at_once
 from avsed.timeline import spectral_frames
 
 if TYPE_CHECKING:
@@ -25,12 +26,16 @@ if TYPE_CHECKING:
 VERSION = 1
 """Rises whenever the numbers change, so that stored features of an older version are not taken for new ones."""
 
-PIECE = 48
-"""Frames in a piece: with a window of 2048, its samples and its spectra take 0.8 MB each."""
+PIECE = 101
+"""Frames in a piece, a sixth of ten seconds: larger ones call numpy less often but leave the cache. With a window of
+2048, a piece's working memory takes 5 MB."""
 
-GROUP = 12
-"""Mel bands summed by one matrix product: little of it is zeros, and it is too small for BLAS to start threads for it,
-which on busy cores wait for each other many times longer than the whole transform takes."""
+MOST_THREADS = 4
+"""More would wait for Python's lock between their calls of numpy, and each keeps working memory."""
+
+ALONE = 2**18
+"""Multiplications up to which OpenBLAS computes a matrix product in the calling thread. Larger ones start threads, which
+on busy cores wait for each other many times longer than the whole transform takes."""
 
 
 class LogMelParameters(BaseModel):
@@ -105,16 +110,17 @@ class LogMel:
         """
         if audio.rate != self.rate:
             raise ValueError(f"the log-mel map wants sound at {self.rate} samples per second, got {audio.rate}")
-        values = log_mel(audio.samples, self.settings)
+        values = log_mel(audio.samples, self.settings, threads=allowed_threads())
         return FeatureSequence.regular(
             values, self.settings, begin=audio.start, duration=len(audio.samples) / audio.rate
         )
 
 
-def log_mel(samples: np.ndarray, parameters: LogMelParameters) -> np.ndarray:
+def log_mel(samples: np.ndarray, parameters: LogMelParameters, *, threads: int = 1) -> np.ndarray:
     """Log-mel map of a signal: peak-normalised, zero-padded by half a window, Hann, magnitude, mel, ln(max(x, floor)).
 
     samples : float32 (n,), n >= 1, at ``parameters.rate``; silence stays zero
+    threads : at most so many share the work, and no more than `MOST_THREADS`; the result is the same to the last bit
     Returns float32 (n // hop + 1, bands), in [ln(floor), about 6].
 
     Raises ValueError if there are no samples, or values that are not finite numbers.
@@ -127,9 +133,15 @@ def log_mel(samples: np.ndarray, parameters: LogMelParameters) -> np.ndarray:
     if not np.isfinite(peak):
         raise ValueError("the samples hold values that are not finite numbers")
     result = np.empty((spectral_frames(len(samples), parameters.hop), parameters.bands), np.float32)
-    with _Scratch.borrowed(parameters.window, parameters.hop, parameters.bands) as scratch:
-        for first in range(0, len(result), PIECE):
-            _fill(result, first, samples, peak if peak > 0 else np.float32(1), parameters, scratch)
+    pieces = range(0, len(result), PIECE)
+    waiting = iter(pieces)
+
+    def fill() -> None:
+        with _Scratch.borrowed(parameters.window, parameters.hop, parameters.bands) as scratch:
+            for first in waiting:  # each thread takes the next
+                _fill(result, first, samples, peak if peak > 0 else np.float32(1), parameters, scratch)
+
+    at_once(fill, threads=min(threads, MOST_THREADS, len(pieces)))
     return result
 
 
@@ -152,8 +164,8 @@ def _fill(
     narrow, magnitudes, mel = scratch.narrow[:rows], scratch.magnitudes[:rows], scratch.mel[:rows]
     signal[: inside.start - begin] = 0.0
     signal[inside.stop - begin : stop - begin] = 0.0
-    signal[inside.start - begin : inside.stop - begin] = samples[inside] / peak  # in float32, as if done beforehand
-    np.multiply(scratch.frames[:rows], _hann(window), out=windowed)  # (rows, window)
+    np.divide(samples[inside], peak, out=signal[inside.start - begin : inside.stop - begin])
+    np.multiply(scratch.frames[:rows], _hann(window), out=windowed)  # (rows, window), float64 from here
     np.fft.rfft(windowed, out=spectra)  # (rows, window / 2 + 1)
     narrow[:] = spectra  # float32 suffices from here on, and its square roots are much quicker
     np.abs(narrow, out=magnitudes)
@@ -209,12 +221,16 @@ def _hann(window: int) -> np.ndarray:
 def _mel_groups(parameters: LogMelParameters) -> list[tuple[slice, slice, np.ndarray]]:
     """The filter bank in groups of neighbouring bands: lines covered, bands, float32 weights (lines, bands)."""
     filters = mel_filterbank(parameters)
-    groups = []
-    for first in range(0, parameters.bands, GROUP):
-        bands = slice(first, min(first + GROUP, parameters.bands))
-        covered = np.flatnonzero(filters[bands].any(0))
-        lines = slice(int(covered[0]), int(covered[-1]) + 1)
+    begins = (filters > 0).argmax(1)  # (bands,), the first line of each band
+    ends = filters.shape[1] - (filters[:, ::-1] > 0).argmax(1)  # (bands,), behind its last one
+    groups: list[tuple[slice, slice, np.ndarray]] = []
+    first = 0
+    while first < parameters.bands:
+        sizes = PIECE * (ends[first:] - begins[first]) * np.arange(1, parameters.bands - first + 1)
+        stop = first + max(1, int(np.searchsorted(sizes, ALONE, side="right")))  # as many bands as stay below it
+        lines, bands = slice(int(begins[first]), int(ends[stop - 1])), slice(first, stop)
         groups.append((lines, bands, np.ascontiguousarray(filters[bands, lines].T, np.float32)))
+        first = stop
     return groups
 
 
@@ -225,7 +241,7 @@ class _Scratch:
 
     def __init__(self, window: int, hop: int, bands: int) -> None:
         lines = window // 2 + 1
-        self.signal = np.empty((PIECE - 1) * hop + window)
+        self.signal = np.empty((PIECE - 1) * hop + window, np.float32)
         self.frames = np.lib.stride_tricks.sliding_window_view(self.signal, window)[::hop]  # (PIECE, window)
         self.windowed = np.empty((PIECE, window))
         self.spectra = np.empty((PIECE, lines), np.complex128)
