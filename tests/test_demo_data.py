@@ -52,6 +52,8 @@ def test_the_same_seed_gives_the_same_set_however_many_write_it(tmp_path: Path) 
 def test_an_interrupted_set_goes_on(tmp_path: Path) -> None:
     generate(tmp_path, RECIPE)
     whole = contents(tmp_path)
+    for name in ("", "metadata", "clips/weak"):
+        (tmp_path / name / f".weak_00001-{'0a' * 16}.tsv").write_bytes(b"half-wri")
     (tmp_path / "clips/weak/weak_00001.mp4").unlink()
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")}
     told: list[tuple[int, int]] = []
@@ -64,6 +66,13 @@ def test_an_interrupted_set_goes_on(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").unlink()
     with pytest.raises(AvsedError, match="neither empty nor"):
         generate(tmp_path, RECIPE)
+
+
+def test_a_set_killed_at_its_first_file_goes_on(tmp_path: Path) -> None:
+    left = tmp_path / f".recipe-{'0a' * 16}.json"
+    left.write_text("{")
+    generate(tmp_path, replace(RECIPE, clips=(("weak", 1),)))
+    assert not left.exists()
 
 
 def test_what_is_labelled_can_be_heard() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}(\..*)?")  # names of what `replacing` has not finished
 
 
 @contextmanager
@@ -27,6 +30,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def leftovers(folder: str | Path) -> list[Path]:
+    """The files that `replacing` has not finished: of processes that were killed, or that still write."""
+    place = Path(folder)
+    return [path for path in place.iterdir() if TEMPORARY.fullmatch(path.name)] if place.is_dir() else []
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove the half-written files in a folder, not in the folders in it; nobody else must be writing there."""
+    for path in leftovers(folder):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

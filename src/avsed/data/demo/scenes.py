@@ -20,7 +20,7 @@ from avsed.annotations import Event
 from avsed.data.demo.drawings import backdrop, paste, sprite
 from avsed.data.demo.sounds import SOUNDS, background
 from avsed.errors import AvsedError
-from avsed.files import write_json
+from avsed.files import leftovers, remove_leftovers, write_json
 from avsed.media.writing import write_clip
 from avsed.tables import labels_of, write_clips, write_durations, write_events, write_tags
 
@@ -149,10 +149,12 @@ def generate(
             raise AvsedError(
                 f"{root}: holds a demo data set made otherwise ({manifest.name}); give another folder or delete it"
             )
-    elif root.is_dir() and any(root.iterdir()):
+    elif root.is_dir() and set(root.iterdir()) - set(leftovers(root)):
         raise AvsedError(f"{root}: is neither empty nor a demo data set; give another folder")
     else:
         write_json(manifest, described)
+    for folder in (root, root / "metadata", *(root / "clips" / split for split, _ in recipe.clips)):
+        remove_leftovers(folder)
     tasks = [(root, recipe, split, number) for split, count in recipe.clips for number in range(count)]
     tasks = [task for task in tasks if not _path(*task).is_file()]
     total = sum(count for _, count in recipe.clips)
