@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -531,6 +532,15 @@ def test_a_missing_stream_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"silent\.mp4: has no audio stream"):
         read_audio(tmp_path / "silent.mp4", rate=RATE)
     assert len(read_images(tmp_path / "silent.mp4", size=(8, 8)).times) == 1
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names of files are text there")
+def test_a_name_that_no_table_can_hold_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    soundfile.write(os.fsencode(path), tone(0.1), RATE)
+    for read in (probe, lambda path: read_audio(path, rate=RATE)):
+        with pytest.raises(MediaError, match="not UTF-8 text"):
+            read(path)
 
 
 def test_what_is_no_recording_is_named(tmp_path: Path) -> None:

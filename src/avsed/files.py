@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from avsed.errors import AvsedError
+
 TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}(\..*)?")  # names of what `replacing` has not finished
 
 
@@ -44,8 +46,20 @@ def remove_leftovers(folder: str | Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written; names of files whose bytes are not UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def write_text(path: str | Path, text: str) -> None:
-    """Write a small text file, UTF-8, whole or not at all."""
+    """Write a small text file, UTF-8, whole or not at all. Raises AvsedError, naming the line, for text that is not UTF-8."""
+    if not is_utf8(text):
+        odd = next(line for line in text.splitlines() if not is_utf8(line))
+        raise AvsedError(f"{path}: cannot be written, its line {odd!r} is not UTF-8; rename the file that it names")
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from avsed.errors import MediaError
+from avsed.files import is_utf8
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream as AvAudioStream
@@ -84,6 +85,8 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
 
     file = Path(path)
     try:
+        if not is_utf8(str(file)):
+            raise MediaError(file, "its path is not UTF-8 text, so that no table could name it; rename it")
         if not file.exists():
             raise MediaError(file, "no such file")
         if not file.is_file():
