@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from avsed.errors import MediaError
 from avsed.media import MediaWarning, probe, read_audio, read_images, stream_audio, stream_images, write_clip
 from avsed.media.audio import mono, regrouped, resampled
+from avsed.media.container import seconds
 from avsed.tables import read_durations
 
 RATE = 44100
@@ -85,6 +86,12 @@ def click_time(path: Path, rate: int) -> float:
     audio = read_audio(path, rate=rate)
     around = click(rate + rate // 20, rate)[-rate // 10 :]
     return audio.start + float(np.argmax(np.correlate(audio.samples, around, "valid"))) / rate + 0.05
+
+
+@given(st.integers(-(2**62), 2**62), st.integers(1, 2**31 - 1), st.integers(1, 2**31 - 1))
+def test_times_are_rounded_once(value: int, numerator: int, denominator: int) -> None:
+    unit = Fraction(numerator, denominator)
+    assert seconds(value, unit) == float(value * unit)
 
 
 @pytest.mark.parametrize(

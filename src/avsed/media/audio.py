@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-# FFmpeg's sample formats in numpy's words.
+# FFmpeg's sample formats in numpy's words; a "p" behind them says that each channel has a plane of its own.
 KINDS = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 JITTER = 0.05  # seconds between a frame's time stamp and the counted samples that pass for rounding
 JITTER_AFTER_LOSS = 0.005  # the same after a missing or damaged packet: less than any codec's packet is long
 # Seconds of holes a recording may have beyond as much again as its sound; more is a broken time stamp.
 LONGEST_HOLES = 600.0
 LONGEST_OVERLAP = 1.0  # seconds by which time stamps may go back
+CHUNK = 16384  # samples resampled at once: the resampler's own cost a call is that of some thousand samples
 ROUNDING = 0.001  # seconds: edit lists count in milliseconds, packets in samples
 
 
@@ -135,22 +136,22 @@ def regrouped(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
 
 def mono(frame: AudioFrame) -> np.ndarray:
     """A decoded frame as float32 (samples,): integers scaled to ±1, the mean of the channels."""
-    kind = KINDS.get(frame.format.packed.name)
+    name = frame.format.name
+    kind, planar = KINDS.get(name.removesuffix("p")), name.endswith("p")
     if kind is None:
-        raise ValueError(f"samples of the kind {frame.format.name} are not supported")
-    channels = len(frame.layout.channels)
+        raise ValueError(f"samples of the kind {name} are not supported")
+    channels = frame.layout.nb_channels
     # Plane by plane, and not by frame.to_ndarray(): that one reads planes that are not there where a frame has more than 8 channels.
-    planes = [memoryview(plane) for plane in frame.planes[:channels]]
-    if frame.format.is_planar:
-        values = np.stack([np.frombuffer(plane, kind, frame.samples) for plane in planes])  # (channels, samples)
-    else:
-        values = np.frombuffer(planes[0], kind, frame.samples * channels)  # (samples * channels,)
-        values = values.reshape(-1, channels).T  # (channels, samples)
+    count = frame.samples if planar else frame.samples * channels
+    values = np.array([np.frombuffer(memoryview(plane), kind, count) for plane in frame.planes[:channels]])
+    if not planar:
+        values = values.reshape(-1, channels).T
+    # values: (channels, samples)
     if kind == "u1":
         values = (values.astype(np.float32) - 128.0) / 128.0
     elif kind.startswith("i"):
         values = values.astype(np.float32) / 2.0 ** (8 * values.dtype.itemsize - 1)
-    return values.mean(axis=0, dtype=np.float32)
+    return values.sum(axis=0, dtype=np.float32) / np.float32(channels)  # as mean(), without what that costs a packet
 
 
 def _decode(path: str | Path, number: int) -> Iterator[Audio]:
@@ -161,7 +162,7 @@ def _decode(path: str | Path, number: int) -> Iterator[Audio]:
         stream = choose_audio(path, container, number)
         line: _TimeLine | None = None
         last: Audio | None = None  # held back, as only the last one is cut to the length its packet states
-        length = 0.0
+        ending: AudioFrame | None = None  # whose packet it is
         for frame, time, after_loss in decoded(path, container, stream, av.AudioFrame):
             if not frame.samples:
                 continue
@@ -171,9 +172,10 @@ def _decode(path: str | Path, number: int) -> Iterator[Audio]:
                 if last is not None:
                     yield last
                 last = piece
-            length = seconds(frame.duration, frame.time_base) or 0.0
-        if line is None or last is None:
+            ending = frame
+        if line is None or last is None or ending is None:
             return
+        length = seconds(ending.duration, ending.time_base) or 0.0
         if (samples := _trimmed(last, length, container, stream)).size:
             yield Audio(samples, last.rate, last.start)
         line.report()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
@@ -69,11 +70,12 @@ def decoded(
     expected: float | None = None  # where the next packet should begin, going by the length of the one before
     said = "damaged data"
     for packet in _packets(container):
-        end.add(packet)
+        unit = packet.time_base  # PyAV makes a new one each time it is asked
+        end.add(packet, unit)
         if packet.stream is not stream:
             continue
         packets += packet.size > 0  # the last, empty one asks the decoder for what it holds back
-        begin, length = seconds(packet.pts, packet.time_base), seconds(packet.duration, packet.time_base)
+        begin, length = seconds(packet.pts, unit), seconds(packet.duration, unit)
         if begin is not None:
             after_loss |= exact and expected is not None and begin - expected > GAP
             expected = begin + length if length else None
@@ -128,16 +130,17 @@ class _End:
         self.slowest = 0.0  # longest time for which a picture was shown: that of the last one is not always known
         self.left = Path(path).stat().st_size + SPARE_PACKETS
 
-    def add(self, packet: Packet) -> None:
+    def add(self, packet: Packet, unit: Fraction | None) -> None:
+        """Count a packet, whose times are in units of ``unit`` seconds. Raises MediaError if its time or number is absurd."""
         self.left -= 1
         if self.left < 0:
             raise MediaError(self.path, "its index leads in circles (more packets than bytes): it is damaged")
         stamp = packet.dts if packet.pts is None else packet.pts
-        begin = seconds(stamp, packet.time_base)
+        begin = seconds(stamp, unit)
         if begin is None:
             return
         begin -= self.zero
-        self.reached = max(self.reached, begin + (seconds(packet.duration, packet.time_base) or 0.0))
+        self.reached = max(self.reached, begin + (seconds(packet.duration, unit) or 0.0))
         if self.stated and self.format.startswith(STATED) and begin > 2 * self.stated + BEYOND:
             raise MediaError(
                 self.path,
