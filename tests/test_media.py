@@ -230,6 +230,16 @@ def test_a_damaged_packet_is_passed_over_and_mostly_damaged_sound_is_an_error(tm
         read_audio(tmp_path / "worse.mkv", rate=RATE)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_sound_that_is_no_number_is_an_error_at_its_time(tmp_path: Path, value: float) -> None:
+    samples = tone(2.0)
+    samples[round(1.5 * RATE)] = value
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    for rate in (RATE, 22100):
+        with pytest.raises(MediaError, match=r"a\.wav: its sound at 1\.500 s is no finite number"):
+            read_audio(tmp_path / "a.wav", rate=rate)
+
+
 def test_a_pause_is_silent_and_reported_and_a_broken_time_stamp_is_an_error(tmp_path: Path) -> None:
     def delayed(seconds: float) -> Callable[[int, av.Packet], av.Packet]:
         def change(number: int, packet: av.Packet) -> av.Packet:

@@ -74,7 +74,7 @@ def read_audio(path: str | Path, *, rate: int, stream: int = 0) -> Audio:
 
     Returns floor(n · rate / native rate + ½) samples for n native ones.
 
-    Raises MediaError, naming the file, if it cannot be decoded, is damaged, or has no such stream.
+    Raises MediaError, naming the file, if it cannot be decoded, is damaged, has no such stream, or holds NaN or infinite samples.
     """
     blocks = list(stream_audio(path, rate=rate, stream=stream))
     return Audio(np.concatenate([block.samples for block in blocks]), rate, blocks[0].start)
@@ -91,13 +91,27 @@ def stream_audio(path: str | Path, *, rate: int, block_s: float = 10.0, stream: 
     first = next(pieces, None)
     if first is None:
         raise MediaError(path, "its audio stream holds no sound")
-    samples = (piece.samples for piece in chain([first], pieces))
+    samples = _finite(path, regrouped((piece.samples for piece in chain([first], pieces)), CHUNK), first)
     given = 0
     for block in regrouped(resampled(samples, first.rate, rate), max(1, round(block_s * rate))):
         yield Audio(block, rate, first.start + given / rate)
         given += len(block)
     if not given:
         raise MediaError(path, f"its sound is shorter than one sample at {rate} Hz")
+
+
+def _finite(path: str | Path, pieces: Iterable[np.ndarray], first: Audio) -> Iterator[np.ndarray]:
+    """The consecutive float32 (n,) pieces, which begin with ``first``. Raises MediaError for NaN and infinite samples."""
+    count = 0
+    for piece in pieces:
+        finite = np.isfinite(piece)
+        if not finite.all():
+            place = first.start + (count + int(finite.argmin())) / first.rate
+            raise MediaError(
+                path, f"its sound at {place:.3f} s is no finite number (NaN or infinity); write the file anew"
+            )
+        count += len(piece)
+        yield piece
 
 
 def resampled(pieces: Iterable[np.ndarray], native: int, rate: int) -> Iterator[np.ndarray]:
