@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,37 @@ def test_each_clip_keeps_its_own_segments_whatever_lies_beside_it() -> None:
     assert counts.deletions.tolist() == [0, 2, 0, 1]
     assert counts.insertions.tolist() == [0, 1, 0, 0]
     assert segment_based({"none": []}, {}, labels="xy", resolution=1.0).counts.reference.tolist() == [[0, 0]]
+
+
+@given(LISTS)
+def test_segments_are_counted_as_one_by_one(pairs: list[tuple[list[Event], list[Event]]]) -> None:
+    def sounding(events: list[Event], segment: int) -> set[str]:
+        return {e.label for e in events if math.floor(e.onset) <= segment < math.ceil(e.offset)}
+
+    reference, estimated = split(pairs)
+    counts = segment_based(reference, estimated, labels="ab", resolution=1.0).counts
+    for row, (own, other) in enumerate(pairs):
+        length = math.ceil(max((event.offset for event in own + other), default=0.0))
+        held = [(sounding(own, segment), sounding(other, segment)) for segment in range(length)]
+        assert counts.reference[row].sum() == sum(len(a) for a, _ in held)
+        assert counts.estimated[row].sum() == sum(len(b) for _, b in held)
+        assert counts.correct[row].sum() == sum(len(a & b) for a, b in held)
+        assert counts.substitutions[row] == sum(min(len(a), len(b)) - len(a & b) for a, b in held)
+        assert counts.deletions[row] == sum(max(len(a) - len(b), 0) for a, b in held)
+        assert counts.insertions[row] == sum(max(len(b) - len(a), 0) for a, b in held)
+
+
+def test_long_clips_take_no_more_memory_than_their_events() -> None:
+    reference, estimated = {"a": [Event(0, 1e12, "x")]}, {"a": [Event(5e11, 1e12, "x"), Event(0, 2.5, "y")]}
+    tracemalloc.start()
+    counts = segment_based(reference, estimated, labels="xy", resolution=1.0).counts
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+    assert counts.correct.tolist() == [[5 * 10**11, 0]]
+    assert (counts.substitutions, counts.deletions) == (3, 5 * 10**11 - 3)
+    for length in (1e300, math.inf, math.nan):
+        with pytest.raises(AnnotationError, match=r"a: its length of .* milliseconds or samples\?"):
+            segment_based({"a": [Event(0, 1, "x")]}, {}, labels="xy", resolution=1.0, durations={"a": length})
 
 
 def test_a_class_never_estimated_counts_as_zero_unless_told_otherwise() -> None:

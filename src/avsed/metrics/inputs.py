@@ -30,7 +30,9 @@ def check_clips(reference: Mapping[str, Any], estimated: Mapping[str, Any]) -> N
     Raises AnnotationError naming the first clips that the reference lacks, and how many there are.
     """
     if not reference:
-        raise AnnotationError("the reference holds no clips")
+        raise AnnotationError(
+            "the reference holds no clips; give a table with a row for each clip, those without events included"
+        )
     foreign = [clip for clip in estimated if clip not in reference]
     if foreign:
         known = nearest(foreign[0], reference)

@@ -12,14 +12,17 @@ detection*, 2016).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from avsed.annotations import Events
+from avsed.errors import AnnotationError
 from avsed.metrics.counts import Counts, EmptyOutput, Result, summarise
 from avsed.metrics.inputs import EventArrays, as_arrays, check_clips
 
 CLIPS = 2000  # clips whose segments are held at once
+LONGEST = 2**40  # segments of a clip; so many of them can still be counted in all clips
 
 
 def segment_based(
@@ -41,7 +44,8 @@ def segment_based(
     >>> result.micro.correct, result.micro.estimated, result.micro.reference
     (2, 3, 3)
 
-    Raises AnnotationError if the estimate holds clips or labels that are not known; ValueError if resolution is not positive.
+    Raises AnnotationError if the estimate holds clips or labels that are not known, or a clip is absurdly long; ValueError if
+    resolution is not positive.
     """
     if not resolution > 0:
         raise ValueError(f"the resolution must be positive, got {resolution}")
@@ -70,33 +74,65 @@ def _count(
     for row, clip in enumerate(clips):
         if clip in durations:
             lengths[row] = durations[clip]
+    _check_lengths(clips, lengths, resolution)
     segments = np.ceil(lengths / resolution).astype(np.int64)  # (clips,)
     starts = np.cumsum(segments) - segments
-    rolls = [_roll(events, starts, segments, len(labels), resolution) for events in (ref, est)]
-    both = rolls[0] & rolls[1]  # (classes, segments of all clips)
+    spans = [_spans(events, starts, segments, resolution) for events in (ref, est)]
+    # Segments between which no event begins or ends are alike: a stretch of them is held once, with its number of segments.
+    stretches = np.unique(np.concatenate([starts, *(place for span in spans for place in (span.first, span.stop))]))
+    widths = np.diff(stretches, append=segments.sum())  # (stretches,)
+    rolls = [_roll(span, stretches, len(labels)) for span in spans]
+    both = rolls[0] & rolls[1]  # (classes, stretches)
     sounding = segments > 0
 
     def by_clip(values: np.ndarray) -> np.ndarray:
-        """int64 (clips, classes) or (clips,): sums over each clip's segments of (classes, segments) or (segments,)."""
+        """int64 (clips, classes) or (clips,): sums over each clip's segments of (classes, stretches) or (stretches,)."""
         sums = np.zeros((len(clips), *values.shape[:-1]), np.int64)
         if sounding.any():
-            sums[sounding] = np.add.reduceat(values, starts[sounding], axis=-1, dtype=np.int64).T
+            begins = np.searchsorted(stretches, starts[sounding])
+            sums[sounding] = np.add.reduceat(values * widths, begins, axis=-1, dtype=np.int64).T
         return sums
 
-    held, said, right = (x.sum(axis=0) for x in (*rolls, both))  # (segments,)
+    held, said, right = (x.sum(axis=0) for x in (*rolls, both))  # (stretches,)
     substitutions = np.minimum(held, said) - right
     deletions, insertions = np.maximum(held - said, 0), np.maximum(said - held, 0)
     return tuple(by_clip(x) for x in (*rolls, both, substitutions, deletions, insertions))
 
 
-def _roll(events: EventArrays, starts: np.ndarray, segments: np.ndarray, classes: int, resolution: float) -> np.ndarray:
-    """bool (classes, segments of all clips): which classes sound in which segment."""
+def _check_lengths(clips: Sequence[str], lengths: np.ndarray, resolution: float) -> None:
+    countable = lengths / resolution <= LONGEST  # false for NaN, too
+    if not countable.all():
+        odd = int(countable.argmin())
+        raise AnnotationError(
+            f"{clips[odd]}: its length of {lengths[odd]:g} s is too long to cut into segments of {resolution:g} s; "
+            "are its times milliseconds or samples?"
+        )
+
+
+class _Spans(NamedTuple):
+    """int64 (events,): each event's class, its first segment and the one after its last, counted through all clips."""
+
+    label: np.ndarray
+    first: np.ndarray
+    stop: np.ndarray
+
+
+def _spans(events: EventArrays, starts: np.ndarray, segments: np.ndarray, resolution: float) -> _Spans:
+    """The segments of all events that touch one."""
     last = segments[events.clip]
-    first = np.minimum(np.floor(events.onset / resolution).astype(np.int64), last) + starts[events.clip]
-    stop = np.minimum(np.ceil(events.offset / resolution).astype(np.int64), last) + starts[events.clip]
+    first = np.minimum(np.floor(events.onset / resolution), last).astype(np.int64) + starts[events.clip]
+    stop = np.minimum(np.ceil(events.offset / resolution), last).astype(np.int64) + starts[events.clip]
     touching = stop > first
-    row = events.label[touching] * (int(segments.sum()) + 1)  # one place more, for what ends with the last segment
-    size = classes * (int(segments.sum()) + 1)
-    changes = np.bincount(row + first[touching], minlength=size) - np.bincount(row + stop[touching], minlength=size)
+    return _Spans(events.label[touching], first[touching], stop[touching])
+
+
+def _roll(spans: _Spans, stretches: np.ndarray, classes: int) -> np.ndarray:
+    """bool (classes, stretches): which classes sound in which stretch.
+
+    stretches : int64, sorted: the first segment of each; every event's first and stop are among them
+    """
+    row, size = spans.label * len(stretches), classes * len(stretches)
+    begins = np.bincount(row + np.searchsorted(stretches, spans.first), minlength=size)
+    stops = np.bincount(row + np.searchsorted(stretches, spans.stop), minlength=size)
     # Each event begins and ends in its own row, so that one running sum over all rows is the running sum of each.
-    return (np.cumsum(changes) > 0).reshape(classes, -1)[:, :-1]
+    return (np.cumsum(begins - stops) > 0).reshape(classes, -1)
