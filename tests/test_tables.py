@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avsed.annotations import Event
-from avsed.errors import AnnotationError
+from avsed.errors import AnnotationError, AvsedError
 from avsed.tables import (
     Problem,
     check_labels,
+    labels_of,
     read_clips,
     read_durations,
     read_events,
@@ -99,6 +100,26 @@ def test_kinds_are_told_by_the_header(tmp_path: Path) -> None:
     assert table_kind(table(tmp_path, "filename\tevent_labels\n")) == "weak"
     assert table_kind(table(tmp_path, "filename\n")) == "clips"
     assert table_kind(table(tmp_path, "filename\tduration\n")) == "durations"
+    assert table_kind(table(tmp_path, "filename\tduration\tevent_labels\n")) == "weak"
+    assert table_kind(table(tmp_path, "a.wav\t1.0\t2.5\tDog\n")) == "strong"
+    assert table_kind(table(tmp_path, "b.wav\t\t\t\na.wav\t1.0\t2.5\tDog\n")) == "strong"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("filename event_label", r"no column 'event_labels' \(did you mean 'event_label'\?\)"),
+        ("filename event_lable", r"no column 'event_labels' \(did you mean 'event_lable'\?\)"),
+        ("filename labels", r"no column 'event_labels' \(did you mean 'labels'\?\)"),
+        ("filename onset offset event_lable", r"no column 'event_label' \(did you mean 'event_lable'\?\)"),
+        ("filename onset offset event_labels", r"no column 'event_label' \(did you mean 'event_labels'\?\)"),
+        ("filename onset event_label", r"no column 'offset' .*expected filename, onset, offset, event_label"),
+        ("filenames onset offset event_label", r"found .* \(did you mean 'filenames'\?\)"),
+    ],
+)
+def test_columns_that_are_nearly_right_are_errors(tmp_path: Path, columns: str, message: str) -> None:
+    with pytest.raises(AnnotationError, match=rf"table\.tsv:1: .*{message}"):
+        table_kind(table(tmp_path, columns.replace(" ", "\t") + "\n"))
 
 
 @pytest.mark.parametrize(
@@ -109,6 +130,7 @@ def test_kinds_are_told_by_the_header(tmp_path: Path) -> None:
         ("a\tone\t1\tDog", r"t\.tsv:2: a: the onset 'one' is not a number"),
         ("a\tnan\t1\tDog", r"t\.tsv:2: a: the onset nan must be a finite number"),
         ("a\t1\tinf\tDog", r"t\.tsv:2: a: the offset inf must be"),
+        ("a\t1\t1e12\tDog", r"t\.tsv:2: a: the offset 1e12 is more than 10 million seconds; is it milliseconds or"),
         ("a\t1\t2\t", r"t\.tsv:2: a: times without a label"),
         ("\t1\t2\tDog", r"t\.tsv:2: no file name"),
         ("a\t1\t2\tDog\tmore", r"t\.tsv:2: 5 fields in a table of 4 columns"),
@@ -144,6 +166,14 @@ def test_warnings_name_file_and_line_and_keep_the_rows(tmp_path: Path) -> None:
     assert "milliseconds" in said["warning", 7]
 
 
+def test_the_same_event_twice_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = table(tmp_path, HEADER + 2 * "a\t0\t2\tDog\n")
+    problems: list[Problem] = []
+    assert read_events(path) == {"a": [Event(0, 2, "Dog")]}
+    assert read_events(path, duplicates="keep", problems=problems) == {"a": 2 * [Event(0, 2, "Dog")]}
+    assert [(p.line, p.message) for p in problems] == [(3, "a: the same event as in line 2; kept")]
+
+
 @pytest.mark.parametrize(
     ("function", "text", "message"),
     [
@@ -171,11 +201,33 @@ def test_unreadable_tables_are_named(tmp_path: Path) -> None:
         read_clips(tmp_path / "absent.tsv")
     with pytest.raises(AnnotationError, match="must not hold tabs"):
         write_clips(tmp_path / "x.tsv", ["a\tb"])
+    with pytest.raises(AvsedError, match=r"x\.tsv: cannot be written, its line 'caf.udce9\.wav' is not UTF-8"):
+        write_clips(tmp_path / "x.tsv", ["a", "caf\udce9.wav"])
+    assert not (tmp_path / "x.tsv").exists()
 
 
-def test_unknown_labels_come_with_the_nearest_known_one() -> None:
-    with pytest.raises(AnnotationError, match=r"a: unknown label 'people_talking' \(did you mean 'people talking'\?\)"):
-        check_labels({"a": {"people_talking"}}, ["people talking", "Dog"], "weak.tsv")
+def test_a_long_file_that_is_no_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"results\.json:1: field larger than .*is this a table"):
+        read_events(table(tmp_path, '{"events":[' + "0" * 200_000, "results.json"))
+    with pytest.raises(AnnotationError, match=r"results\.json:1: expected a header.{,150}$"):
+        read_events(table(tmp_path, "0" * 10_000, "results.json"))
+
+
+def test_unknown_labels_come_with_their_line_and_the_nearest_known_one(tmp_path: Path) -> None:
+    weak = table(tmp_path, "filename\tevent_labels\na\tDog\nb\tDog,people_talking\n" + "c\tCow\n", "weak.tsv")
+    problems: list[Problem] = []
+    check_labels(read_tags(weak), ["people talking", "Dog"], weak, problems=problems)
+    assert [(problem.line, problem.message) for problem in problems] == [
+        (
+            3,
+            "b: unknown label 'people_talking' (did you mean 'people talking'?); "
+            "known labels: Dog, people talking (data.labels sets them)",
+        ),
+        (4, "c: unknown label 'Cow'"),
+    ]
+    strong = table(tmp_path, HEADER + "a\t0\t1\tDog\na\t1\t2\tCow\n" + "a\t2\t3\tCow\n", "strong.tsv")
+    with pytest.raises(AnnotationError, match=r"^\S*strong\.tsv:3: a: unknown label 'Cow'; known labels: Dog \(.*\)$"):
+        check_labels(labels_of(read_events(strong)), ["Dog"], strong)
 
 
 def test_the_real_annotations_of_dcase_2018_are_read(shared: Path) -> None:

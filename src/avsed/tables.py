@@ -15,8 +15,6 @@ as `Problem`, with file and line, so that all of it can be shown at once.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -24,10 +22,10 @@ from typing import Literal, NamedTuple
 
 from avsed.annotations import Durations, Event, Events, Tags
 from avsed.errors import AnnotationError, nearest
-from avsed.files import write_text
+from avsed.tabular import STRONG, read_table, write_table
 
-STRONG = ("filename", "onset", "offset", "event_label")
 WEAK = ("filename", "event_labels")
+LONGEST = 1e7  # seconds, a third of a year: greater times are no seconds
 LATE = 0.05  # seconds that an event may end past its clip without a warning: rounding of labels and of containers
 SHOWN = 5  # problems in the message of an error
 
@@ -47,12 +45,6 @@ class Problem(NamedTuple):
         return f"{place}: {self.message}"
 
 
-class _Table(NamedTuple):
-    path: Path
-    columns: tuple[str, ...]
-    rows: list[tuple[int, dict[str, str]]]  # line number, column -> stripped text
-
-
 def raise_errors(problems: Iterable[Problem]) -> None:
     """Raise AnnotationError if there are errors among the problems, naming the first few and their number."""
     errors = [problem for problem in problems if problem.severity == "error"]
@@ -62,16 +54,30 @@ def raise_errors(problems: Iterable[Problem]) -> None:
 
 
 def table_kind(path: str | Path) -> Kind:
-    """What a table holds, told by its header.
+    """What a table holds, told by its columns: times make it strong, labels alone weak.
 
-    Raises AnnotationError if it cannot be read or has no known columns.
+    Raises AnnotationError if it cannot be read, lacks one of its kind's columns, or has one that is nearly called ``event_labels``.
     """
-    columns = _read(path).columns
-    if "event_labels" in columns:
-        return "weak"
-    if set(STRONG) <= set(columns):
+    table = read_table(path)
+    if "onset" in table.columns or "offset" in table.columns:
+        table.require(STRONG)
         return "strong"
-    return "durations" if "duration" in columns else "clips"
+    if any(nearest(name, table.columns) for name in (WEAK[1], STRONG[-1])):
+        table.require(WEAK)
+        return "weak"
+    return "durations" if "duration" in table.columns else "clips"
+
+
+def find_lines(path: str | Path) -> dict[tuple[str, str], int]:
+    """Where a table names what, for messages: the first line of each (clip, label), and of each clip as (clip, "").
+
+    Raises AnnotationError if it cannot be read.
+    """
+    lines: dict[tuple[str, str], int] = {}
+    for line, row in read_table(path).rows:
+        for label in ("", row.get("event_label", ""), *_split(row.get("event_labels", ""))):
+            lines.setdefault((row["filename"], label), line)
+    return lines
 
 
 def read_tags(path: str | Path, *, problems: list[Problem] | None = None) -> Tags:
@@ -82,7 +88,7 @@ def read_tags(path: str | Path, *, problems: list[Problem] | None = None) -> Tag
     found: list[Problem] = []
     tags: Tags = {}
     for line, row in _rows(path, WEAK):
-        labels = frozenset(label for part in row["event_labels"].split(",") if (label := part.strip()))
+        labels = frozenset(_split(row["event_labels"]))
         if row["filename"] not in tags:
             tags[row["filename"]] = labels
         elif tags[row["filename"]] == labels:
@@ -96,21 +102,27 @@ def read_tags(path: str | Path, *, problems: list[Problem] | None = None) -> Tag
 
 
 def read_events(
-    path: str | Path, *, durations: Mapping[str, float] | None = None, problems: list[Problem] | None = None
+    path: str | Path,
+    *,
+    durations: Mapping[str, float] | None = None,
+    duplicates: Literal["drop", "keep"] = "drop",
+    problems: list[Problem] | None = None,
 ) -> Events:
     """The events of each clip, in the table's order; a clip whose only row has empty fields has none.
 
     durations : seconds of each clip; events that end later are warned of
+    duplicates : whether events that are the same as one before are dropped or kept: of a reference they are slips, of an estimate
+        part of what it says
     problems : takes what is wrong; without it, errors raise AnnotationError
 
-    Exact duplicates are dropped with a warning; overlapping events of one class and events past the clip's end are warned of and
+    Exact duplicates are warned of; overlapping events of one class and events past the clip's end are warned of and
     kept as they are. Times that are no numbers, negative or reversed are errors.
     """
     found: list[Problem] = []
     events: Events = {}
     lines: dict[tuple[str, Event], int] = {}
     empty: dict[str, int] = {}
-    for line, row in _rows(path, STRONG, headerless=True):
+    for line, row in _rows(path, STRONG):
         clip, label = row["filename"], row["event_label"]
         sounding = events.setdefault(clip, [])
         if not (row["onset"] or row["offset"] or label):
@@ -122,10 +134,12 @@ def read_events(
             found.append(Problem("error", str(path), line, f"{clip}: {error}"))
             continue
         if (clip, event) in lines:
-            first = lines[clip, event]
-            found.append(Problem("warning", str(path), line, f"{clip}: the same event as in line {first}; dropped"))
-            continue
-        lines[clip, event] = line
+            done = "dropped" if duplicates == "drop" else "kept"
+            text = f"{clip}: the same event as in line {lines[clip, event]}; {done}"
+            found.append(Problem("warning", str(path), line, text))
+            if duplicates == "drop":
+                continue
+        lines.setdefault((clip, event), line)
         sounding.append(event)
     for clip, line in empty.items():
         if events[clip]:
@@ -140,7 +154,7 @@ def read_events(
             found.append(Problem("warning", str(path), line, text))
     for clip, sounding in events.items():
         latest: dict[str, Event] = {}
-        for event in sorted(sounding):
+        for event in sorted(set(sounding)):
             before = latest.get(event.label)
             if before is not None and event.onset < before.offset:
                 text = (
@@ -189,17 +203,22 @@ def check_labels(
     *,
     problems: list[Problem] | None = None,
 ) -> None:
-    """An error for every clip with a label that is not known, with the nearest known one.
+    """An error for every clip with a label that is not known, with its line and the nearest known label; the first lists all of them.
 
     labels : the labels of each clip
+    path : the table that they come from
     """
+    known = set(known)
+    odd = [(clip, label) for clip, own in labels.items() for label in sorted(set(own) - known)]
+    if not odd:
+        return
+    lines = find_lines(path)
     found = [
-        Problem("error", str(path), None, f"{clip}: unknown label {label!r}{nearest(label, known)}")
-        for clip, own in labels.items()
-        for label in sorted(set(own) - set(known))
+        Problem("error", str(path), lines.get((clip, label)), f"{clip}: unknown label {label!r}{nearest(label, known)}")
+        for clip, label in odd
     ]
-    if found:
-        found.append(Problem("error", str(path), None, f"known labels: {', '.join(sorted(known))}"))
+    choice = f"known labels: {', '.join(sorted(known)) or 'none'} (data.labels sets them)"
+    found[0] = found[0]._replace(message=f"{found[0].message}; {choice}")
     _hand_over(found, problems)
 
 
@@ -210,7 +229,7 @@ def labels_of(events: Events) -> Tags:
 
 def write_tags(path: str | Path, tags: Mapping[str, Collection[str]]) -> None:
     """Write a weak table, whole or not at all."""
-    _write(path, WEAK, ((clip, ",".join(sorted(labels))) for clip, labels in tags.items()))
+    write_table(path, WEAK, ((clip, ",".join(sorted(labels))) for clip, labels in tags.items()))
 
 
 def write_events(path: str | Path, events: Mapping[str, Iterable[Event]], *, decimals: int = 3) -> None:
@@ -224,81 +243,30 @@ def write_events(path: str | Path, events: Mapping[str, Iterable[Event]], *, dec
             for event in sounding:
                 yield clip, f"{event.onset:.{decimals}f}", f"{event.offset:.{decimals}f}", event.label
 
-    _write(path, STRONG, rows())
+    write_table(path, STRONG, rows())
 
 
 def write_clips(path: str | Path, clips: Iterable[str]) -> None:
     """Write a table of clips, whole or not at all."""
-    _write(path, ("filename",), ((clip,) for clip in clips))
+    write_table(path, ("filename",), ((clip,) for clip in clips))
 
 
 def write_durations(path: str | Path, durations: Mapping[str, float], *, decimals: int = 3) -> None:
     """Write a table of durations, whole or not at all."""
-    _write(path, ("filename", "duration"), ((clip, f"{length:.{decimals}f}") for clip, length in durations.items()))
+    write_table(
+        path, ("filename", "duration"), ((clip, f"{length:.{decimals}f}") for clip, length in durations.items())
+    )
 
 
-def _write(path: str | Path, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    table = [columns, *rows]
-    odd = next((field for row in table for field in row if "\t" in field or "\n" in field), None)
-    if odd is not None:
-        raise AnnotationError(f"{path}: names in a table must not hold tabs or line breaks: {odd!r}")
-    write_text(path, "".join("\t".join(row) + "\n" for row in table))
-
-
-def _rows(path: str | Path, needed: tuple[str, ...], *, headerless: bool = False) -> list[tuple[int, dict[str, str]]]:
-    table = _read(path, STRONG if headerless else None)
-    lacking = [column for column in needed if column not in table.columns]
-    if lacking:
-        have = ", ".join(table.columns)
-        raise AnnotationError(
-            f"{path}:1: no column {lacking[0]!r}{nearest(lacking[0], table.columns)}; found {have}; expected {', '.join(needed)}"
-        )
+def _rows(path: str | Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    table = read_table(path)
+    table.require(needed)
     return table.rows
 
 
-def _read(path: str | Path, headerless: tuple[str, ...] | None = None) -> _Table:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AnnotationError(
-            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save the table as UTF-8"
-        ) from error
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot read the table: {error.strerror or error}") from error
-    separator = "\t" if "\t" in text or "," not in text.partition("\n")[0] else ","
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=separator,
-        quoting=csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE,
-    )
-    columns: tuple[str, ...] | None = None
-    rows: list[tuple[int, dict[str, str]]] = []
-    for fields in reader:
-        fields = [field.strip() for field in fields]
-        if not any(fields):
-            continue
-        if columns is None:
-            if "filename" in fields:
-                columns = tuple(fields)
-                continue
-            if headerless is None or len(fields) != len(headerless):
-                raise AnnotationError(
-                    f"{path}:{reader.line_num}: expected a header with the column 'filename', found {separator.join(fields)!r}"
-                )
-            columns = headerless
-        if len(fields) < len(columns):  # trailing empty fields may be left out
-            fields += [""] * (len(columns) - len(fields))
-        if len(fields) > len(columns) and any(fields[len(columns) :]):
-            raise AnnotationError(
-                f"{path}:{reader.line_num}: {len(fields)} fields in a table of {len(columns)} columns ({', '.join(columns)})"
-            )
-        row = dict(zip(columns, fields, strict=False))
-        if not row["filename"]:
-            raise AnnotationError(f"{path}:{reader.line_num}: no file name")
-        rows.append((reader.line_num, row))
-    if columns is None:
-        raise AnnotationError(f"{path}: the table is empty; expected a header with the column 'filename'")
-    return _Table(Path(path), columns, rows)
+def _split(labels: str) -> list[str]:
+    """The labels of a weak table's field."""
+    return [label for part in labels.split(",") if (label := part.strip())]
 
 
 def _event(row: Mapping[str, str]) -> Event:
@@ -317,6 +285,10 @@ def _seconds(text: str, what: str) -> float:
         raise ValueError(f"the {what} {text!r} is not a number of seconds") from None
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"the {what} {text} must be a finite number of seconds, 0 or more")
+    if value > LONGEST:
+        raise ValueError(
+            f"the {what} {text} is more than {LONGEST / 1e6:g} million seconds; is it milliseconds or samples?"
+        )
     return value
 
 
