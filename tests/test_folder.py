@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from avsed.data.check import check_data
 from avsed.data.folder import SplitSource, fingerprint, open_data
@@ -76,6 +78,39 @@ def test_missing_recordings_are_counted(data: Path) -> None:
     assert [problem.severity for problem in dropped.problems] == ["warning"]
 
 
+def test_every_missing_recording_is_listed_and_the_screen_shows_twenty(data: Path) -> None:
+    write(data / "metadata/weak.tsv", "filename\tevent_labels\n" + "".join(f"m{n}.wav\tCat,Dog\n" for n in range(25)))
+    with pytest.raises(AnnotationError, match=r"25 of 25 recordings are missing: m0\.wav, m1\.wav, .*, …"):
+        open_data(data)
+    report = check_data(data)
+    errors = [problem for problem in report.to_dict()["problems"] if problem["severity"] == "error"]
+    assert [(error["line"], error["message"]) for error in errors] == [
+        (number + 2, f"m{number}.wav: no recording found") for number in range(25)
+    ]
+    assert report.splits["weak"].missing == 25
+    shown = [part for part in report.render() if isinstance(part, str)]
+    assert sum("no recording found" in part for part in shown) == 20
+    assert "… and 5 more errors (--json lists all)" in shown
+
+
+def test_a_recording_added_later_is_found(data: Path) -> None:
+    (data / "clips/unlabeled/u.wav").unlink()
+    assert open_data(data, missing="drop").split("unlabeled").missing == ("u.wav",)
+    put(data / "clips/unlabeled/u.mp4")
+    assert open_data(data).split("unlabeled").missing == ()
+
+
+def test_a_table_without_clips_is_an_error(data: Path) -> None:
+    write(data / "metadata/test.tsv", "filename\tonset\toffset\tevent_label\n")
+    with pytest.raises(AnnotationError, match=r"test\.tsv: names no clips"):
+        open_data(data)
+
+
+def test_a_strong_table_may_lack_its_header(data: Path) -> None:
+    write(data / "metadata/test.tsv", "t.wav\t0.1\t0.5\tDog\nn.wav\t\t\t\n")
+    assert open_data(data).split("test").events == {"t.wav": [(0.1, 0.5, "Dog")], "n.wav": []}
+
+
 def test_unknown_labels_and_nothing_to_open_are_named(data: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     write(data / "metadata/test.tsv", "filename\tonset\toffset\tevent_label\nt.wav\t0.1\t0.5\tdog\n")
     with pytest.raises(AnnotationError, match=r"t\.wav: unknown label 'dog' \(did you mean 'Dog'\?\)"):
@@ -105,6 +140,23 @@ def test_the_fingerprint_depends_on_names_and_labels_only(data: Path) -> None:
     assert fingerprint(open_data(data).split("weak")) != before
 
 
+def test_the_fingerprint_does_not_depend_on_the_order_of_events(data: Path) -> None:
+    rows = ["t.wav\t0.1\t0.5\tDog", "t.wav\t0.2\t0.4\tCat", "n.wav\t\t\t"]
+    marks = []
+    for order in (rows, rows[::-1]):
+        write(data / "metadata/test.tsv", "\n".join(["filename\tonset\toffset\tevent_label", *order]))
+        marks.append(fingerprint(open_data(data).split("test")))
+    assert marks[0] == marks[1]
+
+
+def test_labels_with_brackets_are_shown_as_they_are(data: Path) -> None:
+    write(data / "metadata/weak.tsv", "filename\tevent_labels\na.wav\tDog,Cat [/x]\nb.wav\tDog [red]\n")
+    text = io.StringIO()
+    Console(file=text, width=200).print(*(part for part in check_data(data).render() if not isinstance(part, str)))
+    assert "Cat [/x]" in text.getvalue()
+    assert "Dog [red]" in text.getvalue()
+
+
 def test_check_says_what_there_is(data: Path) -> None:
     put(data / "clips/weak/b.wav", 3.0)
     report = check_data(data)
@@ -128,7 +180,7 @@ def test_check_lists_all_that_is_wrong(data: Path) -> None:
     assert report.failed()
     said = [str(problem) for problem in report.problems if problem.severity == "error"]
     assert any("a.wav: cannot be decoded" in text for text in said)
-    assert any("1 of 1 recordings are missing: u.wav" in text for text in said)
+    assert any("unlabeled.tsv:2: u.wav: no recording found" in text for text in said)
     warned = [str(problem) for problem in report.problems if problem.severity == "warning"]
     assert any("t.wav: is 1.00 s long, but its table says 9.00 s" in text for text in warned)
     assert any("no clip of split 'test' has Cat" in text for text in warned)

@@ -85,6 +85,7 @@ class CheckReport:
         """What the command prints."""
         from rich.box import SIMPLE
         from rich.table import Table
+        from rich.text import Text
 
         yield f"{self.root}: {len(self.labels)} classes"
         table = Table(box=SIMPLE, padding=(0, 0, 0, 1))
@@ -106,7 +107,7 @@ class CheckReport:
             lengths = [f"{value:.2f} s" for value in (split.shortest, split.middle, split.longest)]
             table.add_row(
                 *(
-                    name,
+                    Text(name),
                     split.kind,
                     str(split.present),
                     str(split.missing),
@@ -123,7 +124,7 @@ class CheckReport:
         counts.add_column("class")
         labelled = {name: split for name, split in self.splits.items() if split.kind != "unlabelled"}
         for name, split in labelled.items():
-            counts.add_column(f"{name}: clips", justify="right")
+            counts.add_column(Text(f"{name}: clips"), justify="right")
             if split.events is not None:
                 counts.add_column("events", justify="right")
                 counts.add_column("seconds", justify="right")
@@ -134,7 +135,7 @@ class CheckReport:
                 if split.events is not None:
                     number, seconds = split.events.get(label, (0, 0.0))
                     row += [str(number), f"{seconds:.1f}"]
-            counts.add_row(label, *row)
+            counts.add_row(Text(label), *row)  # names as they are: in a plain string brackets are markup
         quiet = [[str(split.silent), *(["", ""] if split.events is not None else [])] for split in labelled.values()]
         counts.add_row("(nothing)", *(cell for cells in quiet for cell in cells))
         yield counts

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,7 @@ from avsed.errors import AnnotationError
 from avsed.tables import (
     Problem,
     check_labels,
+    find_lines,
     labels_of,
     raise_errors,
     read_clips,
@@ -49,6 +50,7 @@ TRAINING = ("weak", "unlabeled")
 SHOWN = 5
 
 Kind = Literal["weak", "strong", "unlabelled"]
+Listing = Callable[[Path], Mapping[str, tuple[Path, ...]]]
 
 
 class SplitSource(BaseModel):
@@ -119,7 +121,8 @@ def open_data(
     splits : for other layouts; by default the tables that `TABLES` names
     labels : the classes; by default all labels of the weak table, or of all tables if there is none
     missing : "error" raises if recordings are missing or tables have errors; "drop" leaves the clips without a recording out
-        and warns of them; "report" raises for nothing, but lists everything in ``problems``
+        and warns of their number; "report" raises for neither, but lists everything in ``problems``, each missing recording
+        by itself
 
     Raises AnnotationError naming the file, the line and how many there are.
     """
@@ -133,16 +136,14 @@ def open_data(
             "filename and event_labels (also directly in the folder, or called tags)"
         )
     problems: list[Problem] = []
-    found = {name: _read_split(folder, name, source, problems) for name, source in sources.items()}
+    listing = cache(_by_stem)  # for this call alone: recordings may be added before the next
+    found = {name: _read_split(folder, name, source, listing, problems) for name, source in sources.items()}
     classes = tuple(sorted(labels)) if labels else _labels(found)
     for split in found.values():
         check_labels(split.labels, classes, split.table, problems=problems)
     _check_shared(found, problems)
     for split in found.values():
-        if split.missing:
-            shown = ", ".join(split.missing[:SHOWN]) + (", …" if len(split.missing) > SHOWN else "")
-            text = f"{len(split.missing)} of {len(split.missing) + len(split.clips)} recordings are missing: {shown}"
-            problems.append(Problem("warning" if missing == "drop" else "error", str(split.table), None, text))
+        problems += _missing(split, missing)
     if missing != "report":
         raise_errors(problems)
     return DataSet(folder, classes, {name: _without_missing(split) for name, split in found.items()}, tuple(problems))
@@ -152,9 +153,10 @@ def fingerprint(split: Split) -> dict[str, int | str]:
     """Number of clips and a hash over their names and labels, whatever their order and place: equal if scores may be compared."""
     names = sorted(clip.name for clip in split.clips)
     if split.events is not None:
-        content: object = {
-            name: [[e.label, round(e.onset, 6), round(e.offset, 6)] for e in split.events[name]] for name in names
+        rounded = {
+            name: sorted((round(e.onset, 6), round(e.offset, 6), e.label) for e in split.events[name]) for name in names
         }
+        content: object = {name: [[label, onset, offset] for onset, offset, label in rounded[name]] for name in names}
     elif split.tags is not None:
         content = {name: sorted(split.tags[name]) for name in names}
     else:
@@ -173,7 +175,21 @@ def _find_tables(folder: Path) -> Iterator[tuple[str, SplitSource]]:
                     yield NAMES.get(name, name), SplitSource(table=table, media=Path(), durations=given)
 
 
-def _read_split(folder: Path, name: str, source: SplitSource, problems: list[Problem]) -> Split:
+def _missing(split: Split, wanted: Literal["error", "drop", "report"]) -> list[Problem]:
+    """What is said of the clips without a recording: their number and the first few, or to "report" each with its line."""
+    table = str(split.table)
+    if wanted == "report" and split.missing:
+        lines = find_lines(split.table)
+        return [Problem("error", table, lines[clip, ""], f"{clip}: no recording found") for clip in split.missing]
+    if split.missing:
+        number = f"{len(split.missing)} of {len(split.missing) + len(split.clips)}"
+        shown = ", ".join(split.missing[:SHOWN]) + (", …" if len(split.missing) > SHOWN else "")
+        text = f"{number} recordings are missing: {shown}"
+        return [Problem("warning" if wanted == "drop" else "error", table, None, text)]
+    return []
+
+
+def _read_split(folder: Path, name: str, source: SplitSource, listing: Listing, problems: list[Problem]) -> Split:
     table = folder / source.table
     durations = read_durations(folder / source.durations, problems=problems) if source.durations else {}
     kind = table_kind(table)
@@ -183,13 +199,16 @@ def _read_split(folder: Path, name: str, source: SplitSource, problems: list[Pro
     elif kind == "strong":
         events = read_events(table, durations=durations, problems=problems)
     names = list(tags if tags is not None else events if events is not None else read_clips(table, problems=problems))
+    if not names:
+        severity: Literal["error", "warning"] = "warning" if kind == "clips" else "error"
+        problems.append(Problem(severity, str(table), None, "names no clips; fill it or remove it"))
     if source.media == Path():
         places = [folder / p for p in (f"clips/{name}", f"audio/{name}", name, "clips", "audio", ".")]
     else:
         places = [folder / source.media]
     clips, missing = [], []
     for clip in names:
-        path = _find_recording(clip, places, problems, table)
+        path = _find_recording(clip, places, listing, problems, table)
         if path is None:
             missing.append(clip)
         else:
@@ -198,11 +217,13 @@ def _read_split(folder: Path, name: str, source: SplitSource, problems: list[Pro
     return Split(name, role, table, tuple(clips), tuple(missing), tags, events, durations)
 
 
-def _find_recording(name: str, places: Sequence[Path], problems: list[Problem], table: Path) -> Path | None:
+def _find_recording(
+    name: str, places: Sequence[Path], listing: Listing, problems: list[Problem], table: Path
+) -> Path | None:
     for place in places:
         if (place / name).is_file():
             return place / name
-        alike = _by_stem((place / name).parent).get(Path(name).stem, ())
+        alike = listing((place / name).parent).get(Path(name).stem, ())
         if len(alike) > 1:
             text = (
                 f"{name}: {len(alike)} recordings have its name but another ending: {', '.join(p.name for p in alike)}"
@@ -213,8 +234,8 @@ def _find_recording(name: str, places: Sequence[Path], problems: list[Problem], 
     return None
 
 
-@cache
 def _by_stem(folder: Path) -> Mapping[str, tuple[Path, ...]]:
+    """The files of a folder that may be recordings, by name without extension."""
     found: defaultdict[str, list[Path]] = defaultdict(list)
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
