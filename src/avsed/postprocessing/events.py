@@ -17,14 +17,19 @@ def events_from_decisions(decisions: np.ndarray, boundaries: np.ndarray, classes
 
     decisions : bool (frames, classes)
     boundaries : float64 (frames + 1,), seconds
-    Returns events sorted by onset, then offset, then label; runs of no length (frames cut away by the clip's end) are left out.
+    Returns events sorted by onset, then offset, then label; runs without a millisecond, in which tables are written, are left out:
+    frames cut away by the clip's end.
     """
     edges = np.diff(np.pad(decisions.astype(np.int8), ((1, 1), (0, 0))), axis=0)  # (frames + 1, classes)
     events = []
     for column, label in enumerate(classes):
         onsets = boundaries[np.flatnonzero(edges[:, column] == 1)]
         offsets = boundaries[np.flatnonzero(edges[:, column] == -1)]
-        events += [Event(float(on), float(off), label) for on, off in zip(onsets, offsets, strict=True) if off > on]
+        events += [
+            Event(float(on), float(off), label)
+            for on, off in zip(onsets, offsets, strict=True)
+            if round(off, 3) > round(on, 3)
+        ]
     return sorted(events)
 
 
