@@ -38,6 +38,10 @@ class CheckpointError(AvsedError):
     """A run, checkpoint or model file that is missing, damaged or does not fit."""
 
 
+class WeightsError(AvsedError):
+    """Weights of a pretrained network that are missing, damaged, not the expected ones, or cannot be fetched."""
+
+
 class ScoresError(AvsedError):
     """A score file that cannot be read, or scores that do not fit their classes or time grid."""
 

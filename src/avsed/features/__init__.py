@@ -4,5 +4,7 @@
 ``logmel``       the log-mel map of the paper's spectral input
 ``standardise``  mean and deviation of each band over the training clips
 ``store``        one file a clip and extractor, keyed by content, parameters and version
+``pretrained``   what an extractor with a pretrained network is
+``weights``      the files its network is filled with: named, licensed, hash-checked
 ``extraction``   many clips at once, with progress, resumption and a list of failures
 """

@@ -1,0 +1,139 @@
+"""What every extractor with a pretrained network is: a front end, a network, and the weights it takes (Section 4.2).
+
+::
+
+    decoded sound or pictures ──front──▶ Prepared ──network──▶ rows ──▶ FeatureSequence
+                                (numpy, one recording)  (torch, many recordings in a batch)
+
+The two halves are apart so that decoding can run ahead in other processes, batches can mix recordings, and the network
+can also be used inside a model.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from avsed.features.sequence import FeatureSequence
+from avsed.features.weights import Weights
+
+if TYPE_CHECKING:
+    from avsed.media import Audio, Images
+    from avsed.media.images import Fit
+
+
+class Prepared(NamedTuple):
+    """What a front end makes of one recording.
+
+    inputs : (items, ...); what the network takes, item by item: pictures, chunks of sound, or one whole clip
+    times : float64 (rows,), centre of each row in seconds, strictly increasing; items = rows, or 1 for a whole clip
+    begin, stop : seconds at which the stream begins and ends
+    """
+
+    inputs: np.ndarray
+    times: np.ndarray
+    begin: float
+    stop: float
+
+
+class PretrainedExtractor(Protocol):
+    """What the ears and the eyes share; a small frozen object that worker processes can be handed.
+
+    name, version : which extractor, and a number that rises whenever its results change
+    modality : what it takes
+    weights : the file its network is filled with
+    parameters : all that shapes the results, as JSON values, the SHA-256 of the weights among them
+    key : name, version and a hash of the parameters (`extractor_key`); the store's folder
+    dims : features in a row
+    period : seconds from one row to the next
+    whole : one item is a whole clip, and gives all its rows in one pass
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def modality(self) -> Literal["audio", "video"]: ...
+
+    @property
+    def weights(self) -> Weights: ...
+
+    @property
+    def parameters(self) -> dict[str, Any]: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def dims(self) -> int: ...
+
+    @property
+    def period(self) -> float: ...
+
+    @property
+    def whole(self) -> bool: ...
+
+    def network(self, path: str | Path) -> nn.Module:
+        """The network in evaluation mode, filled with the weights in a file.
+
+        It maps inputs (items, ...) to float (items, dims), or for whole clips to (items, rows, dims).
+
+        Raises WeightsError if the file cannot be read or does not fit.
+        """
+        ...
+
+
+class AuditoryExtractor(PretrainedExtractor, Protocol):
+    """An ear: rate, the samples per second of the sound it wants."""
+
+    @property
+    def rate(self) -> int: ...
+
+    def front(self, audio: Audio) -> Prepared:
+        """Network inputs for the sound of a recording; ValueError says why there are none."""
+        ...
+
+
+class VisualExtractor(PretrainedExtractor, Protocol):
+    """An eye: size and fit of the pictures it wants, as `avsed.media.stream_images` takes them."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def fit(self) -> Fit: ...
+
+    def wanted(self, begin: float, stop: float) -> np.ndarray:
+        """float64 (rows,): the seconds in [begin, stop) at which pictures are wanted, at least one."""
+        ...
+
+    def front(self, images: Images, *, begin: float, stop: float) -> Prepared:
+        """Network inputs for the pictures on screen at ``wanted(begin, stop)``; rows stand at the wanted times."""
+        ...
+
+
+def regular_times(period: float, begin: float, stop: float) -> np.ndarray:
+    """Centres of the whole periods that fit into [begin, stop) by more than half, at least one; float64 (rows,)."""
+    count = max(1, math.ceil((stop - begin) / period - 0.5))
+    return begin + period * (np.arange(count) + 0.5)
+
+
+@torch.inference_mode()
+def embed(network: nn.Module, prepared: Prepared, *, batch: int) -> FeatureSequence:
+    """The features of one recording, ``batch`` items at a time, on the device where the network is; float32."""
+    device = next(network.parameters()).device
+    rows = [
+        network(torch.from_numpy(prepared.inputs[first : first + batch]).to(device)).float().cpu().numpy()
+        for first in range(0, len(prepared.inputs), batch)
+    ]
+    values = np.concatenate(rows)
+    values = values.reshape(-1, values.shape[-1])  # (rows, dims), from (items, dims) or (1, rows, dims)
+    return FeatureSequence(values, prepared.times, prepared.begin, prepared.stop)
