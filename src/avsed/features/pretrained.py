@@ -12,12 +12,13 @@ can also be used inside a model.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from avsed.features.sequence import FeatureSequence
 from avsed.features.weights import Weights
@@ -112,7 +113,7 @@ class VisualExtractor(PretrainedExtractor, Protocol):
     def fit(self) -> Fit: ...
 
     def wanted(self, begin: float, stop: float) -> np.ndarray:
-        """float64 (rows,): the seconds in [begin, stop) at which pictures are wanted, at least one."""
+        """float64 (rows,): the seconds at which pictures are wanted, for what lasts from begin to stop; at least one."""
         ...
 
     def front(self, images: Images, *, begin: float, stop: float) -> Prepared:
@@ -124,6 +125,37 @@ def regular_times(period: float, begin: float, stop: float) -> np.ndarray:
     """Centres of the whole periods that fit into [begin, stop) by more than half, at least one; float64 (rows,)."""
     count = max(1, math.ceil((stop - begin) / period - 0.5))
     return begin + period * (np.arange(count) + 0.5)
+
+
+def of_pictures(images: Images, times: np.ndarray, *, side: int, begin: float, stop: float) -> Prepared:
+    """Network inputs: the central ``side`` × ``side`` pixels of pictures that are on screen at ``times``.
+
+    The times are those asked for, not those at which the pictures appeared: a picture that stays gives several rows.
+    Scaling a picture until its shorter side is S and cutting the central side × side out of it is the same as cutting
+    them out of its central S × S, which is what ``fit="crop"`` and ``size=S`` read.
+
+    Raises ValueError if there are not as many pictures as times, or they are too small.
+    """
+    count, height, width, _ = images.pixels.shape
+    if count != len(times) or min(height, width) < side:
+        raise ValueError(
+            f"{len(times)} pictures of at least {side} x {side} pixels are wanted, got {count} of {height} x {width}"
+        )
+    top, left = (height - side) // 2, (width - side) // 2
+    pixels = images.pixels[:, top : top + side, left : left + side]
+    return Prepared(np.ascontiguousarray(pixels), times, begin, stop)
+
+
+def normalised(images: Tensor, mean: Sequence[float], deviation: Sequence[float], *, like: Tensor) -> Tensor:
+    """Pictures as a network takes them: less the mean and over the deviation of each colour, where white is 1.
+
+    images : uint8 (images, height, width, 3)
+    like : whose type and device the result has, such as the weight of the first layer
+    Returns float (images, 3, height, width); its memory stays in the order of the pictures (channels last).
+    """
+    x = images.permute(0, 3, 1, 2).to(like.dtype)  # (images, 3, height, width)
+    scale, shift = ([1 / (255 * d) for d in deviation], [-m / d for m, d in zip(mean, deviation, strict=True)])
+    return x * x.new_tensor(scale).view(3, 1, 1) + x.new_tensor(shift).view(3, 1, 1)
 
 
 @torch.inference_mode()

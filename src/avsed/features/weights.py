@@ -123,7 +123,7 @@ def find(weights: Weights, *, given: str | Path | None = None) -> Path:
     """
     place = look(weights, given=given)
     if place is None:
-        raise WeightsError(f"{_missing(weights, given)}; {_advice(weights)}")
+        raise WeightsError(f"{_missing(weights, given)}; {advice(weights)}")
     check(place, weights)
     return place
 
@@ -153,7 +153,7 @@ def check(path: Path, weights: Weights) -> None:
         if size != weights.size:
             raise WeightsError(
                 f"{path}: has {size:,} bytes, but the weights {weights.name} have {weights.size:,}: incomplete, or "
-                f"another file; {_advice(weights)}"
+                f"another file; {advice(weights)}"
             )
         found = file_hash(path)
     except OSError as error:
@@ -161,7 +161,7 @@ def check(path: Path, weights: Weights) -> None:
     if found != weights.sha256:
         raise WeightsError(
             f"{path}: has SHA-256 {found}, but the weights {weights.name} have {weights.sha256}: damaged, or another "
-            f"file; {_advice(weights)}"
+            f"file; {advice(weights)}"
         )
 
 
@@ -230,11 +230,17 @@ def state(path: str | Path) -> dict[str, Tensor]:
     return dict(held)
 
 
-def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> nn.Module:
+def fill(
+    network: nn.Module, tensors: Mapping[str, Tensor], path: str | Path, *, channels_last: bool = False
+) -> nn.Module:
     """Give a network the tensors of a file (it may have been built on the meta device), and set it to evaluation.
+
+    channels_last : keep the weights of 2-d convolutions in that order in memory, for inputs that lie so (pictures)
 
     Raises WeightsError, naming the file and what does not fit.
     """
+    import torch
+
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     held = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     wrong = [f"{name} is missing" for name in wanted if name not in held]
@@ -247,6 +253,9 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) ->
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise WeightsError(f"{path}: does not fit {type(network).__name__}: {'; '.join(wrong[:3])}{more}")
+    if channels_last:
+        order = torch.channels_last
+        tensors = {name: t.contiguous(memory_format=order) if t.dim() == 4 else t for name, t in tensors.items()}
     network.load_state_dict(tensors, assign=True)
     return network.requires_grad_(False).eval()
 
@@ -256,7 +265,7 @@ def _missing(weights: Weights, given: str | Path | None) -> str:
     return f"the weights {weights.name} ({weights.file}, {weights.size / 1e6:,.0f} MB) are not in {given or usual}"
 
 
-def _advice(weights: Weights) -> str:
+def advice(weights: Weights) -> str:
     """What to do to have the right file."""
     if weights.url is None and weights.wheel is None:
         return f"it is a file of your own with SHA-256 {weights.sha256}: give its path"
