@@ -6,5 +6,7 @@
 ``store``        one file a clip and extractor, keyed by content, parameters and version
 ``pretrained``   what an extractor with a pretrained network is
 ``weights``      the files its network is filled with: named, licensed, hash-checked
+``fetching``     those files from their publishers, whole or not at all
+``vgg16``, ``efficientnet_lite``   the eyes
 ``extraction``   many clips at once, with progress, resumption and a list of failures
 """

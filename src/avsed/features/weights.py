@@ -16,6 +16,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import os
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -220,8 +221,13 @@ def state(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         held = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: is damaged, no file of PyTorch, or holds more than tensors; since loading could then run code in it, "
+            "it is not loaded. If you trust it, save its state dict alone, or as safetensors"
+        ) from error
     except Exception as error:  # a damaged file can fail in any step of unzipping, unpickling and building tensors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{path}: cannot be read as named tensors: {reason}") from error
     if not isinstance(held, Mapping) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in held.items()
