@@ -56,7 +56,7 @@ class Weights:
 
     name : what people call it, such as ``vgg16-imagenet``
     file : its name in the weights' folder
-    sha256, size : of that file; size in bytes
+    sha256, size : of that file; of the hash, the first digits suffice where no more is published; size in bytes
     licence : of the weights
     source : whom to cite
     pretrained_on : names of the data sets that shaped the weights, such as ``ImageNet-1k``
@@ -159,7 +159,7 @@ def check(path: Path, weights: Weights) -> None:
         found = file_hash(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if found != weights.sha256:
+    if not found.startswith(weights.sha256):
         raise WeightsError(
             f"{path}: has SHA-256 {found}, but the weights {weights.name} have {weights.sha256}: damaged, or another "
             f"file; {advice(weights)}"
