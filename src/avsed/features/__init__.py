@@ -8,5 +8,8 @@
 ``weights``      the files its network is filled with: named, licensed, hash-checked
 ``fetching``     those files from their publishers, whole or not at all
 ``vgg16``, ``efficientnet_lite``   the eyes
+``vggish``, ``efficientat``, ``aisfx``   the ears
+``spectrum``     mel spectra and chunks of them, which the ears share
+``mobilenet``    EfficientAT's network
 ``extraction``   many clips at once, with progress, resumption and a list of failures
 """

@@ -28,10 +28,7 @@ from avsed.features.store import cache_folder
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-MODULES = (
-    "vgg16",
-    "efficientnet_lite",
-)
+MODULES = ("vgg16", "efficientnet_lite", "vggish", "efficientat", "aisfx")
 """Modules of `avsed.features` with a tuple ``WEIGHTS`` of the weights that their networks take."""
 
 
