@@ -37,6 +37,15 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         ("seed", "expected KEY=VALUE"),
         ("seed.x.y=1", "seed"),
         ("training.steps=[", "not valid YAML"),
+        ("seed=2018-13-45", "--set seed=2018-13-45: not valid YAML: month"),
+        ("metrics.segment=!!int x", "--set metrics.segment=!!int x: not valid YAML"),
+        ("metrics.segment=!!timestamp x", "not valid YAML"),
+        ("metrics.segment=1e-9", r"metrics\.segment: .*greater than or equal to 0\.001"),
+        ("metrics.onset_collar=.nan", r"metrics\.onset_collar: .*finite number"),
+        ("model.pools=[[0, 128]]", r"model\.pools\.0\.0: .*greater than or equal to 1, got 0"),
+        ("model.channels=[0]", r"model\.channels\.0: .*greater than or equal to 1, got 0"),
+        ("model={channels: [], pools: []}", "a number of channels and a pool for each convolution, got 0 and 0"),
+        ("data.splits.weak.tabel=x", r"unknown key 'data\.splits\.weak\.tabel' \(did you mean 'table'\?\)"),
     ],
 )
 def test_errors_name_the_key_and_what_was_expected(override: str, message: str) -> None:
@@ -44,7 +53,20 @@ def test_errors_name_the_key_and_what_was_expected(override: str, message: str) 
         load_config(None, [override])
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "training: 5\n"])
+def test_a_section_may_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("training:\ndata:\nthreads:\n")
+    assert load_config(tmp_path / "c.yaml") == Config()
+    assert load_config(tmp_path / "c.yaml", ["training.steps=3"]).training.steps == 3
+    with pytest.raises(ConfigError, match=r"seed: .*got None"):
+        load_config(None, ["seed="])
+
+
+def test_a_located_configuration_means_the_same_everywhere() -> None:
+    assert load_config(None, ["data.root=x/y"]).located().data.root == Path.cwd() / "x/y"
+    assert Config().located() == Config()
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "training: 5\n", "seed: 2018-13-45\n"])
 def test_a_bad_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"bad\.yaml"):

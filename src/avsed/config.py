@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,11 +21,13 @@ from avsed.files import write_text
 
 PAPER_STEPS = 50_000
 
+Size = Annotated[int, Field(ge=1)]
+
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values do not change once read."""
+    """A part of the configuration: unknown keys are refused, numbers are finite, values do not change once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -43,8 +46,8 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The sizes of the network (paper, Section 2.1)."""
 
-    channels: tuple[int, ...] = Field((16, 32, 64, 128, 128, 128, 128), description="channels of each convolution")
-    pools: tuple[tuple[int, int], ...] = Field(
+    channels: tuple[Size, ...] = Field((16, 32, 64, 128, 128, 128, 128), description="channels of each convolution")
+    pools: tuple[tuple[Size, Size], ...] = Field(
         ((2, 2), (2, 2), (1, 2), (1, 2), (1, 2), (1, 2), (1, 2)),
         description="average pooling (time, frequency) after each",
     )
@@ -55,8 +58,10 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> ModelConfig:
-        if len(self.channels) != len(self.pools):
-            raise ValueError(f"{len(self.channels)} channels need as many pools, got {len(self.pools)}")
+        if not self.channels or len(self.channels) != len(self.pools):
+            raise ValueError(
+                f"expected a number of channels and a pool for each convolution, got {len(self.channels)} and {len(self.pools)}"
+            )
         if self.kernel % 2 == 0:
             raise ValueError(f"the kernel size must be odd, got {self.kernel}")
         return self
@@ -129,7 +134,7 @@ class PostprocessingConfig(Section):
 class MetricsConfig(Section):
     """How events are compared (paper, Section 4.3; the collars as DCASE 2018 computes them)."""
 
-    segment: float = Field(1.0, gt=0, description="length of a segment, seconds")
+    segment: float = Field(1.0, ge=0.001, description="length of a segment, seconds")
     onset_collar: float = Field(0.2, ge=0, description="tolerance of an onset, seconds")
     offset_collar: float = Field(0.2, ge=0, description="tolerance of an offset, seconds")
     offset_rate: float = Field(0.2, ge=0, description="tolerance of an offset as a share of the event's length")
@@ -149,6 +154,19 @@ class Config(Section):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int | None = Field(None, ge=1, description="threads of PyTorch on the CPU; null for all cores")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, values: Any) -> Any:
+        """A section without keys is null in YAML."""
+        if not isinstance(values, Mapping):
+            return values
+        empty: dict[str, Any] = {
+            name: {}
+            for name, field in cls.model_fields.items()
+            if values.get(name, 0) is None and _fields(field.annotation)
+        }
+        return {**values, **empty}
+
     @model_validator(mode="after")
     def _bands(self) -> Config:
         if self.features.bands != self.model.band_pool:
@@ -156,6 +174,11 @@ class Config(Section):
                 f"features.bands is {self.features.bands}, but model.pools reduce {self.model.band_pool} bands to one"
             )
         return self
+
+    def located(self) -> Config:
+        """The same with an absolute path of the data set, which means the same wherever it is read."""
+        root = None if self.data.root is None else self.data.root.absolute()
+        return self.model_copy(update={"data": self.data.model_copy(update={"root": root})})
 
     def to_yaml(self) -> str:
         """The whole configuration, defaults included, as YAML that `load_config` reads back."""
@@ -166,7 +189,7 @@ class Config(Section):
 
     def differences(self, other: Config) -> list[str]:
         """Dotted keys whose values differ, as ``training.steps: 500 -> 600``."""
-        mine, theirs = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
+        mine, theirs = flatten(self.model_dump(mode="json")), flatten(other.model_dump(mode="json"))
         keys = sorted(mine.keys() | theirs.keys())
         return [f"{key}: {mine.get(key)} -> {theirs.get(key)}" for key in keys if mine.get(key) != theirs.get(key)]
 
@@ -179,11 +202,10 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot read the configuration: {error}") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        read = _parse(text, str(path))
         if read is not None and not isinstance(read, dict):
             raise ConfigError(f"{path}: expected sections such as 'training:', found a {type(read).__name__}")
         values = read or {}
@@ -200,17 +222,25 @@ def make_config(values: Mapping[str, Any], *, source: str) -> Config:
         raise ConfigError(f"{source}: " + "; ".join(_explain(item) for item in error.errors())) from error
 
 
+def _parse(text: str, source: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (
+        Exception
+    ) as error:  # what Python says of a date or a tagged value (2018-13-45, !!int x) passes through PyYAML
+        raise ConfigError(f"{source}: not valid YAML: {error}") from error
+
+
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: expected KEY=VALUE, such as --set training.steps=500")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from error
+    value = _parse(text, f"--set {override}")
     *sections, last = key.strip().split(".")
     for section in sections:
-        values = values.setdefault(section, {})
+        if values.get(section) is None:
+            values[section] = {}
+        values = values[section]
         if not isinstance(values, dict):
             raise ConfigError(f"--set {override}: {section!r} is a value, not a section")
     values[last] = value
@@ -227,23 +257,28 @@ def _explain(item: Any) -> str:
 
 
 def _known_keys(sections: Sequence[str | int]) -> list[str]:
-    model: Any = Config
+    kind: Any = Config
     for section in sections:
-        field = (
-            model.model_fields.get(str(section)) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        )
-        if field is None:
-            break
-        model = field.annotation
-    fields = getattr(model, "model_fields", {})
-    return list(fields)
+        if fields := _fields(kind):
+            kind = fields[str(section)].annotation if section in fields else None
+        else:
+            kind = get_args(kind)[1] if get_origin(kind) is dict else None
+        if get_origin(kind) in (Union, UnionType):  # X | None
+            kind = next(option for option in get_args(kind) if option is not NoneType)
+    return list(_fields(kind))
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _fields(kind: Any) -> Mapping[str, Any]:
+    """The keys of a section's type; none for other types."""
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat
