@@ -7,6 +7,8 @@ import os
 import torch
 
 from avsed.errors import ConfigError
+from avsed.features.threads import available_cores
+from avsed.memory import free_host_memory
 
 
 def choose_device(name: str) -> torch.device:
@@ -34,11 +36,20 @@ def choose_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int | None) -> int:
-    """Let PyTorch use so many threads on the CPU (None: one for each core this process may run on); returns the number."""
-    torch.set_num_threads(
-        threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    """Let PyTorch use so many threads on the CPU; returns the number.
+
+    threads : None for what ``OMP_NUM_THREADS`` says, or, where that is no number, one for each core this process may run on
+    """
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    torch.set_num_threads(threads or (int(told) if told.isdecimal() else 0) or available_cores())
     return torch.get_num_threads()
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that can still be had on a device; on the CPU, of the machine's memory (0 where the system does not tell)."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(free_host_memory() or 0)
 
 
 def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
