@@ -14,17 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from avsed.config import ModelConfig, TrainingConfig
 from avsed.data.bank import FeatureBank, ShuffledStream
-from avsed.errors import CheckpointError
+from avsed.errors import AvsedError, CheckpointError
 from avsed.features.sequence import FeatureSequence
 from avsed.features.standardise import Standardiser
 from avsed.model.crnn import Crnn, Output
 from avsed.run import Run
 from avsed.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from avsed.training.loop import TrainingClips, train_loop
-from avsed.training.objective import objective
+from avsed.training.loop import Interrupted, TrainingClips, train_loop
+from avsed.training.objective import cross_entropy, objective
 from avsed.training.schedule import learning_rate
 from avsed.training.step import MeanTeacher
 from avsed.training.teacher import make_teacher, update_teacher
@@ -82,6 +83,17 @@ def test_the_objective_is_the_sum_of_its_means() -> None:
     assert losses.frame_consistency.item() == pytest.approx((0.1**2 + 0.4**2) / 3)  # three real frames
     parts = losses.tagging + 2 * losses.clip_consistency + 2 * losses.frame_consistency
     assert losses.total.item() == pytest.approx(parts.item())
+
+
+def test_the_cross_entropy_is_pytorch_s_but_lets_nan_pass() -> None:
+    probabilities = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.3, 1e-6, 1 - 2**-24], requires_grad=True)
+    tags = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0])
+    ours, theirs = cross_entropy(probabilities, tags), torch.nn.functional.binary_cross_entropy(probabilities, tags)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+    gradients = [torch.autograd.grad(loss, probabilities)[0][4:] for loss in (ours, theirs)]
+    torch.testing.assert_close(*gradients)
+    assert torch.autograd.grad(cross_entropy(probabilities, tags), probabilities)[0].isfinite().all()
+    assert cross_entropy(torch.tensor([math.nan, 0.5]), torch.ones(2)).isnan()
 
 
 def test_the_teacher_averages_parameters_but_not_buffers() -> None:
@@ -168,6 +180,37 @@ def test_training_lowers_the_loss_and_moves_the_teacher(tmp_path: Path) -> None:
     assert list(run.tensorboard.glob("events*"))
 
 
+@pytest.mark.parametrize("minutes", [0.0, 1000.0], ids=["saving each step", "saving at the end"])
+def test_a_training_that_diverges_says_so_and_saves_no_nonsense(tmp_path: Path, minutes: float) -> None:
+    config = TrainingConfig(steps=30, weak_batch=3, learning_rate=1e30, validations=15, checkpoint_minutes=minutes)
+    run = Run(tmp_path)
+    for _ in range(2):  # the same command ends in the same way, not in another error
+        validated: list[float] = []
+        with pytest.raises(AvsedError, match=r"diverges.*lower training\.learning_rate.*checkpoint"):
+            train_loop(trainer(config), clips(), run, validate=lambda seen=validated: seen.append(0.0) or {})
+        assert len(validated) < 15
+    if run.checkpoint.is_file():
+        assert all(value.isfinite().all() for value in load_file(run.checkpoint).values())
+    else:
+        assert minutes
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_asked_to_stop_leaves_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
+    config = TrainingConfig(steps=20, weak_batch=3, unlabelled_batch=0, validations=4, checkpoint_minutes=1000)
+    run, before = Run(tmp_path), signal.getsignal(number)
+
+    def validate() -> dict[str, float]:
+        signal.raise_signal(number)
+        return {}
+
+    with pytest.raises(Interrupted, match=r"stopped after step .* the same command goes on") as stopped:
+        train_loop(trainer(config), clips(), run, validate=validate)
+    assert stopped.value.exit_status == 128 + number
+    assert run.checkpoint.is_file()
+    assert signal.getsignal(number) == before
+
+
 def test_a_stream_gives_every_clip_once_a_round_in_an_order_of_its_own() -> None:
     stream = ShuffledStream(7, 3, seed=(1, 0))
     seen = np.concatenate([stream.batch(step) for step in range(14)])
@@ -239,9 +282,13 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import torch
 torch.set_num_threads(1)
-from test_training import clips, trainer, TrainingConfig, Run, train_loop
+from avsed.config import Config
+from avsed.features.logmel import LogMelParameters
+from test_training import SMALL, clips, trainer, TrainingConfig, Run, train_loop
 config = TrainingConfig(steps=400, weak_batch=3, unlabelled_batch=2, checkpoint_minutes=0)
-train_loop(trainer(config), clips(), Run(sys.argv[1]), validate=None)
+run = Run(sys.argv[1])
+run.begin(Config(features=LogMelParameters(bands=8), model=SMALL, training=config))
+train_loop(trainer(config), clips(), run, validate=None)
 """
 
 
@@ -252,7 +299,6 @@ def test_a_training_killed_twice_ends_in_the_same_weights_bit_for_bit(tmp_path: 
     (tmp_path / "whole").mkdir()
     train_loop(whole, clips(), Run(tmp_path / "whole"), validate=None)
 
-    (tmp_path / "killed").mkdir()
     run = Run(tmp_path / "killed")
     command = [sys.executable, "-c", CHILD, str(run.folder), str(Path(__file__).parent)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -271,6 +317,7 @@ def test_a_training_killed_twice_ends_in_the_same_weights_bit_for_bit(tmp_path: 
         ).step
         assert reached < step < 400
         reached = step
+    (run.folder / f".checkpoint-{'0' * 32}.safetensors").touch()  # as SIGKILL may leave it
     assert subprocess.run(command, env=environment, stderr=subprocess.DEVNULL).returncode == 0
 
     ended = trainer(config)
@@ -280,4 +327,4 @@ def test_a_training_killed_twice_ends_in_the_same_weights_bit_for_bit(tmp_path: 
     steps = [json.loads(line)["step"] for line in run.log.read_text().splitlines()]
     assert steps == sorted(set(steps))
     assert steps[-1] == 400
-    assert not list(run.folder.glob(".checkpoint-*")) or how == signal.SIGKILL
+    assert not list(run.folder.glob(".*"))

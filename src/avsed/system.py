@@ -109,7 +109,10 @@ class System:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the system into one file, whole or not at all."""
+        """Write the system into one file, whole or not at all.
+
+        Raises CheckpointError, naming the file, if it cannot be written.
+        """
         tensors = {
             f"model.{name}": value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()
         }
@@ -122,8 +125,11 @@ class System:
             "labels": json.dumps(self.labels),
             "window": str(self.window),
         }
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata=about)
+        try:
+            with replacing(path) as temporary:
+                save_file(tensors, temporary, metadata=about)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: cannot be written: {error}") from error
 
     @classmethod
     def load(cls, path: str | Path, *, device: torch.device) -> System:

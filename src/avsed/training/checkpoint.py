@@ -39,17 +39,23 @@ class Progress(NamedTuple):
 def save_checkpoint(
     path: Path, progress: Progress, *, student: nn.Module, teacher: nn.Module, optimiser: torch.optim.Adam
 ) -> None:
-    """Write the state after ``progress.step`` steps."""
+    """Write the state after ``progress.step`` steps.
+
+    Raises CheckpointError, naming the file, if it cannot be written.
+    """
     tensors = {f"student.{name}": value for name, value in student.state_dict().items()}
     tensors |= {f"teacher.{name}": value for name, value in teacher.state_dict().items()}
     for name, parameter in student.named_parameters():
         state = optimiser.state.get(parameter, {})
         tensors |= {f"{moment}.{name}": state[moment] for moment in MOMENTS if state}
     about = {"format": FORMAT, "step": str(progress.step), "seconds": repr(progress.seconds)}
-    with replacing(path) as temporary:
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, metadata=about
-        )
+    try:
+        with replacing(path) as temporary:
+            save_file(
+                {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, metadata=about
+            )
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be written: {error}; make room there and run the same again") from error
 
 
 def load_checkpoint(path: Path, *, student: nn.Module, teacher: nn.Module, optimiser: torch.optim.Adam) -> Progress:

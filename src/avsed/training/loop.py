@@ -28,7 +28,14 @@ WEAK, UNLABELLED = 0, 1  # number of each stream, a part of its seed
 
 
 class Interrupted(AvsedError):
-    """The training was asked to stop (SIGINT or SIGTERM) and left a checkpoint."""
+    """The training was asked to stop (SIGINT or SIGTERM) and left a checkpoint.
+
+    exit_status : what a shell expects of a program that ended by this signal
+    """
+
+    def __init__(self, message: str, number: signal.Signals) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + number
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,8 @@ def train_loop(
 
     validate : scores the student on validation clips; called ``config.validations`` times, evenly spread, the last time at the end
 
-    Raises Interrupted after SIGINT or SIGTERM, when the current step is done and saved; AvsedError if the loss is no longer finite.
+    Raises Interrupted after SIGINT or SIGTERM, when the current step is done and saved; AvsedError if loss or weights are no longer
+    finite numbers, which are never saved.
     """
     config = trainer.config
     weak = ShuffledStream(len(clips.weak), config.weak_batch, seed=(trainer.seed, WEAK))
@@ -86,7 +94,7 @@ def train_loop(
 
     from torch.utils.tensorboard import SummaryWriter
 
-    means, shown = _Means(), ""
+    means, shown, safe = _Means(), "", done.step  # safe: the step of the last checkpoint
     began = saved = time.monotonic()
     with (
         SummaryWriter(str(run.tensorboard), purge_step=done.step + 1) as board,
@@ -101,31 +109,37 @@ def train_loop(
             if clips.unlabelled is not None and unlabelled is not None:
                 batch = _join(labelled, clips.unlabelled.gather(unlabelled.batch(number)))
             tags = clips.tags[upload(torch.from_numpy(index), clips.tags.device)]
-            means.add(trainer.step(number, *batch, tags))
+            losses = trainer.step(number, *batch, tags)
+            means.add(losses)
 
             now = Progress(number + 1, done.seconds + time.monotonic() - began)
             last = now.step == config.steps
-            if now.step % LOG_EVERY == 0 or last:
+            logging = last or now.step % LOG_EVERY == 0
+            validating = validate is not None and _due(now.step, config.steps, config.validations)
+            saving = last or bool(stop) or time.monotonic() - saved >= 60 * config.checkpoint_minutes
+            if (logging or validating or saving) and not _finite(losses, trainer):
+                left = f"the last checkpoint is of step {safe}" if safe else "there is no checkpoint"
+                raise AvsedError(
+                    f"{run.folder}: the training diverges: loss or weights are no finite numbers after step {now.step}; "
+                    f"lower training.learning_rate{' and give another --out' if safe else ''} ({left})"
+                )
+            if logging:
                 rate = (now.step - done.step) / (time.monotonic() - began)
                 record = means.take() | {"learning_rate": learning_rate(number, config), "steps_per_s": rate}
-                if not np.isfinite(record["total"]):
-                    raise AvsedError(
-                        f"{run.folder}: the loss is {record['total']} at step {now.step}; lower training.learning_rate"
-                    )
                 _log(run, board, "train", now.step, record)
                 shown = f"loss {record['total']:.4f}  {rate:.2f} steps/s"
-            if validate is not None and config.validations and _due(now.step, config.steps, config.validations):
+            if validate is not None and validating:
                 scores = validate()
                 _log(run, board, "validation", now.step, scores)
                 found = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
                 console.note(f"step {now.step}: validation {found}")
-            if last or stop.is_set() or time.monotonic() - saved >= 60 * config.checkpoint_minutes:
+            if saving:
                 save_checkpoint(run.checkpoint, now, **state)
-                saved = time.monotonic()
+                saved, safe = time.monotonic(), now.step
             bar.update(now.step, shown)
-            if stop.is_set() and not last:
+            if stop and saving and not last:
                 raise Interrupted(
-                    f"{run.folder}: stopped after step {now.step} of {config.steps}; the same command goes on"
+                    f"{run.folder}: stopped after step {now.step} of {config.steps}; the same command goes on", stop[0]
                 )
     return now
 
@@ -142,6 +156,13 @@ def _join(
     return torch.cat(padded), torch.cat(frames)
 
 
+def _finite(losses: Losses, trainer: MeanTeacher) -> bool:
+    """Whether the losses of a step and the networks after it are finite numbers; the device is asked once."""
+    states = (trainer.student.state_dict(), trainer.teacher.state_dict())
+    sums = [value.float().sum() for state in states for value in state.values()]
+    return bool(torch.stack([losses.total, *sums]).isfinite().all())
+
+
 def _due(step: int, steps: int, times: int) -> bool:
     """Whether one of ``times`` evenly spread moments lies at this step; the last one is the last step."""
     return step * times // steps > (step - 1) * times // steps
@@ -154,16 +175,16 @@ def _log(run: Run, board: object, kind: str, step: int, record: dict[str, float]
 
 
 @contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second signal acts as usual. Only the main thread can listen."""
-    stop = threading.Event()
+def _signals() -> Iterator[list[signal.Signals]]:
+    """A list that SIGINT or SIGTERM is added to; a second signal acts as usual. Only the main thread can listen."""
+    stop: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        stop.append(signal.Signals(number))
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:

@@ -31,10 +31,21 @@ def objective(student: Output, teacher: Output, tags: torch.Tensor, config: Trai
 
     Each part is a mean over its elements: weak clips × classes, clips × classes, real frames × classes.
     """
-    tagging = functional.binary_cross_entropy(student.clips[: len(tags)].float(), tags)
+    tagging = cross_entropy(student.clips[: len(tags)].float(), tags)
     clip = functional.mse_loss(student.clips, teacher.clips)
     squares = (student.frames - teacher.frames).square()  # (clips, frames, classes), zero on padding
     elements = squares.numel() if student.mask is None else student.mask.sum() * squares.shape[2]
     frame = squares.sum() / elements
     total = tagging + config.clip_consistency * clip + config.frame_consistency * frame
     return Losses(total, tagging, clip, frame)
+
+
+def cross_entropy(probabilities: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
+    """Mean binary cross-entropy, logarithms at least −100, as in PyTorch's own function, which ends the program on NaN instead.
+
+    probabilities : float32, in [0, 1]; tags : float32 of the same shape, 0 or 1
+    """
+    limits = torch.finfo(probabilities.dtype)
+    hit = torch.where(probabilities <= 0, -100.0, probabilities.clamp_min(limits.tiny).log())
+    miss = torch.where(probabilities >= 1, -100.0, torch.log1p(-probabilities.clamp_max(1 - limits.eps / 2)))
+    return -(tags * hit + (1 - tags) * miss).mean()
