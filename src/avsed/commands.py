@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from avsed import console
 from avsed.config import Config, load_config
-from avsed.errors import AnnotationError, AvsedError, ConfigError, MediaError
+from avsed.errors import AnnotationError, ConfigError
 from avsed.files import write_json
 from avsed.run import Run, versions
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from avsed.data.check import CheckReport
-    from avsed.detector import Detection
     from avsed.evaluation import Evaluation
     from avsed.features.extraction import ExtractionResult
+    from avsed.predictions import Predictions
+    from avsed.tables import Problem
     from avsed.training.train import Trained
 
-NOT_MEDIA = {".tsv", ".csv", ".json", ".txt", ".md", ".yaml", ".yml", ".py"}
+SHOWN = 20  # warnings of tables that are printed
 
 
 def configure(
@@ -77,17 +78,23 @@ def check(data: str | Path, *, settings: Sequence[str] = ()) -> CheckReport:
 
 @dataclass(frozen=True)
 class Extracted:
-    """What an extraction did, split by split."""
+    """What an extraction did, split by split. problems : of the tables, and recordings that are missing"""
 
     splits: dict[str, ExtractionResult]
+    problems: tuple[Problem, ...]
 
     @property
     def failures(self) -> list[str]:
         return [f"{failure.path}: {failure.message}" for result in self.splits.values() for failure in result.failures]
 
+    @property
+    def failed(self) -> bool:
+        """Whether features are missing or tables have errors, so that a training would not begin."""
+        return bool(self.failures) or any(problem.severity == "error" for problem in self.problems)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
+        splits = {
             name: {
                 "clips": len(result.files),
                 "extracted": result.done,
@@ -100,6 +107,7 @@ class Extracted:
             }
             for name, result in self.splits.items()
         }
+        return {"splits": splits, "problems": [problem._asdict() for problem in self.problems]}
 
     def render(self) -> Iterator[RenderableType]:
         """What the command prints."""
@@ -110,20 +118,26 @@ class Extracted:
                 f"{len(result.warnings)} mended{rate}"
             )
         yield from self.failures
+        yield from (f"{problem.severity}: {problem}" for problem in self.problems)
 
 
 def extract(data: str | Path, *, settings: Sequence[str] = (), workers: int | None = None) -> Extracted:
-    """Compute the log-mel maps of all clips of a data set and keep them in the cache."""
+    """Compute the log-mel maps of all clips of a data set and keep them in the cache.
+
+    Missing recordings and errors of the tables are listed and stop nothing; with ``data.missing: drop`` the clips without a
+    recording are left out.
+    """
     from avsed.data.folder import open_data
     from avsed.training.preparation import extract_split
 
     config = configure(data, settings=settings)
     if config.data.root is None:
         raise ConfigError(f"{data}: names no data set; set data.root")
-    found = open_data(config.data.root, splits=config.data.splits, labels=config.data.labels, missing="report")
-    for problem in found.problems:
-        console.warn(str(problem))
-    return Extracted({name: extract_split(split, config, workers=workers) for name, split in found.splits.items()})
+    missing: Literal["drop", "report"] = "drop" if config.data.missing == "drop" else "report"
+    found = open_data(config.data.root, splits=config.data.splits, labels=config.data.labels, missing=missing)
+    return Extracted(
+        {name: extract_split(split, config, workers=workers) for name, split in found.splits.items()}, found.problems
+    )
 
 
 def train(
@@ -157,12 +171,11 @@ def evaluate(
     """
     from dataclasses import replace
 
-    from avsed.data.folder import fingerprint
     from avsed.device import choose_device, describe, set_threads
     from avsed.scores import write_scores
     from avsed.system import System
     from avsed.tables import write_events
-    from avsed.training.preparation import open_configured, split_features
+    from avsed.training.preparation import about_split, open_configured, reference_events, split_features
     from avsed.training.train import evaluate_on, score_split
 
     folder = Run(run)
@@ -184,17 +197,19 @@ def evaluate(
     labelled = open_configured(
         config.model_copy(update={"data": config.data.model_copy(update={"labels": system.labels})})
     ).split(chosen)
-    files = split_features(labelled, config, workers=workers)
+    reference_events(labelled)  # before its features are computed
+    labelled, files = split_features(labelled, config, workers=workers)
     scores = list(score_split(system, labelled, files))
     trained = folder.about()
     about = {
         "split": chosen,
-        "fingerprint": fingerprint(labelled),
+        "fingerprint": about_split(labelled),
         "run": str(folder.folder),
         "seed": config.seed,
         "steps": trained.get("steps"),
         "training_seconds": trained.get("seconds"),
         "postprocessing": config.postprocessing.model_dump(mode="json"),
+        "metrics": config.metrics.model_dump(mode="json"),
         "versions": versions(),
         "device": describe(where),
         "frame_period": system.period,
@@ -209,14 +224,27 @@ def evaluate(
 def score(
     reference: str | Path, estimate: str | Path, *, durations: str | Path | None = None, settings: Sequence[str] = ()
 ) -> Evaluation:
-    """Compare two tables of events; clips that the estimate lacks have no events."""
+    """Compare two tables of events; clips that the estimate lacks have no events.
+
+    An event that stands twice in the reference counts once, in the estimate twice: a system answers for all that it says.
+    """
+    from avsed.data.folder import Clip, Split, fingerprint
     from avsed.evaluation import evaluate_events
-    from avsed.tables import check_labels, labels_of, read_durations, read_events
+    from avsed.tables import check_labels, labels_of, raise_errors, read_durations, read_events
 
     config = load_config(None, settings)
-    lengths = read_durations(durations) if durations is not None else None
-    truth, found = read_events(reference), read_events(estimate)
+    problems: list[Problem] = []
+    lengths = read_durations(durations, problems=problems) if durations is not None else None
+    truth = read_events(reference, durations=lengths, problems=problems)
+    found = read_events(estimate, durations=lengths, problems=problems, duplicates="keep")
+    raise_errors(problems)
+    for problem in problems[:SHOWN]:
+        console.warn(str(problem))
+    if len(problems) > SHOWN:
+        console.warn(f"… and {len(problems) - SHOWN} more of this kind")
     labels = config.data.labels or tuple(sorted({event.label for own in truth.values() for event in own}))
+    if not labels:
+        raise AnnotationError(f"{reference}: no events that would tell the classes; give --set 'data.labels=[A, B, C]'")
     try:
         check_labels(labels_of(found), labels, estimate)
     except AnnotationError as error:
@@ -226,41 +254,16 @@ def score(
         console.note(
             f"{estimate}: no row for {silent} of the reference's {len(truth)} clips: taken as clips without events"
         )
+    listed = tuple(Clip(clip, Path(clip)) for clip in truth)
     about = {
         "reference": str(reference),
         "estimate": str(estimate),
-        "clips": len(truth),
+        "fingerprint": fingerprint(Split("reference", "strong", Path(reference), listed, (), events=truth)),
         "clips_without_estimate": silent,
+        "metrics": config.metrics.model_dump(mode="json"),
+        "versions": versions(),
     }
     return evaluate_events(truth, found, labels=labels, durations=lengths, metrics=config.metrics, about=about)
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What was found in recordings. failures : recordings that could not be read; out : where it was written, if anywhere."""
-
-    detections: list[Detection]
-    failures: dict[str, str] = field(default_factory=dict)
-    out: Path | None = None
-    period: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: seconds, fractions."""
-        return {
-            "frame_period": self.period,
-            "recordings": [found.to_dict() for found in self.detections],
-            "failures": [{"file": file, "message": message} for file, message in self.failures.items()],
-        }
-
-    def render(self) -> Iterator[RenderableType]:
-        """What the command prints: a table that other programs read, unless it went into files."""
-        if self.out is not None:
-            yield f"events, tags and probabilities of {len(self.detections)} recordings: {self.out}"
-            return
-        yield "filename\tonset\toffset\tevent_label"
-        for found in self.detections:
-            rows = [f"{event.onset:.3f}\t{event.offset:.3f}\t{event.label}" for event in found.events]
-            yield from (f"{found.file}\t{row}" for row in rows or ["\t\t"])
 
 
 def predict(
@@ -272,50 +275,20 @@ def predict(
     threshold: float | None = None,
     device: str | None = None,
 ) -> Predictions:
-    """Tags and events of recordings; one that cannot be read is listed and stops nothing.
+    """Tags and events of recordings; one that cannot be read is listed and stops nothing. One that is given twice counts once.
 
-    out : folder for ``events.tsv``, ``tags.tsv`` and ``predictions.json`` (and ``scores.safetensors`` with ``keep_scores``)
+    out : folder for ``events.tsv``, ``tags.tsv`` and ``predictions.json`` (and ``scores.safetensors`` with ``keep_scores``); what
+        has been found is written there now and then, and when an error or Ctrl-C ends the work
     """
     from avsed.detector import Detector
-    from avsed.scores import write_scores
-    from avsed.tables import write_events, write_tags
+    from avsed.predictions import predict_all
 
     if keep_scores and out is None:
         raise ConfigError("--scores needs --out, the folder to keep them in")
     detector = Detector.load(run, device=device or "auto")
     if threshold is not None:
         detector.postprocessing = detector.postprocessing.model_copy(update={"threshold": threshold})
-    recordings = list(_recordings(files))
-    if not recordings:
-        raise AvsedError(f"{', '.join(map(str, files))}: no recordings found")
-    result = Predictions([], out=None if out is None else Path(out), period=detector.system.period)
-    with console.bar("recordings", len(recordings)) as bar:
-        for number, path in enumerate(recordings):
-            try:
-                result.detections.append(detector.detect(path))
-            except MediaError as error:
-                result.failures[str(path)] = error.problem
-                console.warn(str(error))
-            bar.update(number + 1)
-    if result.out is not None:
-        found = {str(d.file): d for d in result.detections}
-        write_events(result.out / "events.tsv", {name: d.events for name, d in found.items()})
-        write_tags(result.out / "tags.tsv", {name: d.tags for name, d in found.items()})
-        write_json(result.out / "predictions.json", result.to_dict())
-        if keep_scores and found:
-            write_scores(result.out / "scores.safetensors", [d.scores for d in result.detections])
-    return result
-
-
-def _recordings(files: Sequence[str | Path]) -> Iterator[Path]:
-    """The files themselves, and all files of folders (not of the folders in them) but tables and texts."""
-    for file in map(Path, files):
-        if file.is_dir():
-            yield from (
-                p for p in sorted(file.iterdir()) if p.is_file() and p.suffix not in NOT_MEDIA and p.name[0] != "."
-            )
-        else:
-            yield file
+    return predict_all(detector, files, out=None if out is None else Path(out), keep_scores=keep_scores)
 
 
 def _quoted(path: Path) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsed import console
-from avsed.commands import Predictions, configure, evaluate, predict
+from avsed.commands import configure, evaluate, predict
 from avsed.data.demo import LABELS, Recipe, generate
 from avsed.evaluation import Evaluation
-from avsed.features.extraction import available_cores
+from avsed.features.threads import available_cores
+from avsed.predictions import Predictions
 from avsed.tables import read_events
 from avsed.timeline import format_seconds
 
@@ -58,16 +59,17 @@ class Demo:
         """What the command prints."""
         from rich.box import SIMPLE
         from rich.table import Table
+        from rich.text import Text
 
         yield from self.evaluation.render()
         yield f"(naming the commonest tag for every clip: clip-based micro F1 {100 * self.chance:.2f} %)"
-        table = Table(title=f"events of {self.clip.name}, seconds", title_justify="left", box=SIMPLE)
+        table = Table(title=Text(f"events of {self.clip.name}, seconds"), title_justify="left", box=SIMPLE)
         for heading in ("", "onset", "offset", "event"):
             table.add_column(heading)
         for event in self.reference:
-            table.add_row("reference", f"{event.onset:.2f}", f"{event.offset:.2f}", event.label)
+            table.add_row("reference", f"{event.onset:.2f}", f"{event.offset:.2f}", Text(event.label))
         for event in self.prediction.detections[0].events:
-            table.add_row("detected", f"{event.onset:.2f}", f"{event.offset:.2f}", event.label)
+            table.add_row("detected", f"{event.onset:.2f}", f"{event.offset:.2f}", Text(event.label))
         yield table
         yield f"videos and tables      {self.folder / 'data'}"
         yield f"training and results   {self.folder / 'run'}"
@@ -75,22 +77,29 @@ class Demo:
         yield f"all in {format_seconds(self.seconds)}"
 
 
-def demo(out: str | Path, *, quick: bool = False, device: str | None = None) -> Demo:
+def demo(out: str | Path, *, quick: bool = False, device: str | None = None, threads: int | None = None) -> Demo:
     """Write a small data set of videos, train the baseline on it, evaluate, and detect the events of one held-out clip.
 
     out : folder for all of it; the same call goes on where it was interrupted
     quick : the shortest run that goes through every step; it learns next to nothing
+    threads : CPU cores to use, >= 1; None for all
+
+    Raises ConfigError if the device is not there, AvsedError if the folder holds something else.
     """
+    from avsed.device import choose_device
     from avsed.training.train import train
 
     began = time.monotonic()
+    choose_device(device or "auto")  # before the videos are written
     folder = Path(out)
     recipe = Recipe(clips=QUICK_CLIPS) if quick else Recipe()
     with console.bar("videos", sum(count for _, count in recipe.clips)) as bar:
-        generate(folder / "data", recipe, workers=available_cores(), progress=lambda done, _: bar.update(done))
-    config = configure(folder / "data", settings=SETTINGS + (QUICK if quick else ()), device=device)
-    train(config, folder / "run")
-    evaluation = evaluate(folder / "run", device=device)
+        generate(
+            folder / "data", recipe, workers=threads or available_cores(), progress=lambda done, _: bar.update(done)
+        )
+    settings = (*SETTINGS, *(QUICK if quick else ()), *([f"threads={threads}"] if threads else []))
+    train(configure(folder / "data", settings=settings, device=device), folder / "run", workers=threads)
+    evaluation = evaluate(folder / "run", device=device, workers=threads)
     reference = read_events(folder / "data/metadata/test.tsv")
     name = max(reference, key=lambda clip: (len({event.label for event in reference[clip]}), clip))
     clip = folder / "data/clips/test" / name

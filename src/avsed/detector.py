@@ -101,7 +101,7 @@ class Detector:
     def score(self, path: str | Path) -> Scores:
         """Frame and clip probabilities of one recording; the clip probability is Equation 1 over all its frames."""
         blocks = stream_audio(path, rate=self.system.config.features.rate)
-        return score_stream(self.system, Path(path).name, blocks)
+        return score_stream(self.system, str(path), blocks)
 
 
 def score_stream(system: System, name: str, blocks: Iterator[Audio]) -> Scores:

@@ -14,13 +14,17 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import avsed
-from avsed.config import Config, load_config
+from avsed.config import Config, flatten, load_config
 from avsed.errors import CheckpointError
 from avsed.files import write_json, write_text
+
+BRIEF = 150  # characters of a fact in a message
 
 
 class Run:
@@ -44,28 +48,78 @@ class Run:
     def events(self, split: str) -> Path:
         return self.folder / "results" / f"{split}.tsv"
 
-    def begin(self, config: Config) -> None:
-        """Claim the folder for a configuration, or find it claimed for the same one.
+    @property
+    def started(self) -> bool:
+        """Whether steps of a training are in the folder: another one would overwrite them, or pass for their continuation."""
+        return self.checkpoint.is_file() or self.system.is_file()
 
-        Raises CheckpointError if the folder holds a training with another configuration, naming the differing keys.
+    def begin(self, config: Config) -> None:
+        """Take the folder for a training with this configuration, or find one there that was begun with the same.
+
+        A training that failed before its first checkpoint leaves the folder free.
+
+        Raises CheckpointError if the folder holds a training with another configuration, naming the differing keys, or
+        something else; OSError if it cannot be written.
         """
-        if self.config_file.is_file():
+        files = (self.config_file, self.about_file, self.checkpoint, self.log, self.system)
+        for file in files:  # half-written files of a training that was killed
+            for left in self.folder.glob(f".{file.stem}-{'[0-9a-f]' * 32}{file.suffix}"):
+                left.unlink()
+        ours = self.config_file.is_file()
+        if ours:
             changed = load_config(self.config_file).differences(config)
             changed = [line for line in changed if line.split(":")[0] not in ("device", "threads", "data.root")]
-            if changed:
+            if changed and self.started:
                 raise CheckpointError(
                     f"{self.folder}: holds a training with another configuration ({'; '.join(changed)}); "
                     "give the same one to go on, or another --out"
                 )
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
-            raise CheckpointError(f"{self.folder}: is neither empty nor a training of avsed; give another --out")
-        for left in self.folder.glob(f".*-{'[0-9a-f]' * 32}.*"):  # half-written files of a training that was killed
-            left.unlink()
+        if ours and self.started:
+            return
+        foreign = sorted(set(self.folder.glob("*")) - ({self.tensorboard, *files} if ours else set()))
+        if foreign:
+            raise CheckpointError(
+                f"{self.folder}: is neither empty nor a training of avsed (it holds {foreign[0].name}); give another --out"
+            )
         config.save(self.config_file)
 
+    def take_data(self, config: Config, facts: Mapping[str, Any]) -> None:
+        """Keep what a training learns from, or, if it has begun, see that it is still the same.
+
+        facts : plain values for ``run.json``, such as the classes and each split's fingerprint
+
+        Raises CheckpointError, naming what differs, if the training began with other data.
+        """
+        if self.started:
+            told = self.about()
+            before, now = flatten({name: told.get(name) for name in facts}), flatten(facts)
+            changed = [
+                f"{key}: {_brief(before.get(key))} -> {_brief(now.get(key))}"
+                for key in sorted(before.keys() | now.keys())
+                if before.get(key) != now.get(key)
+            ]
+            if changed:
+                raise CheckpointError(
+                    f"{self.folder}: the training began with other data ({'; '.join(changed)}); "
+                    "give the same data to go on, or another --out"
+                )
+            config.save(self.config_file)  # the data's folder, device and threads may be others
+        self.describe(**facts)
+
     def about(self) -> dict[str, Any]:
-        """What ``run.json`` says; empty if there is none yet."""
-        return json.loads(self.about_file.read_text(encoding="utf-8")) if self.about_file.is_file() else {}
+        """What ``run.json`` says; empty if there is none yet.
+
+        Raises CheckpointError, naming the file, if it is damaged.
+        """
+        if not self.about_file.is_file():
+            return {}
+        try:
+            told = json.loads(self.about_file.read_bytes())
+        except ValueError as error:
+            raise CheckpointError(f"{self.about_file}: not readable as JSON: {error}; give another --out") from error
+        if not isinstance(told, dict):
+            raise CheckpointError(f"{self.about_file}: expected an object of facts, found {told!r}")
+        return told
 
     def describe(self, **facts: Any) -> None:
         """Add facts to ``run.json``."""
@@ -85,12 +139,22 @@ class Run:
         raise CheckpointError(f"{self.folder}: not the folder of a training (no config.yaml in it)")
 
     def cut_log(self, step: int) -> None:
-        """Drop the log's lines past ``step``: an interrupted training writes them again."""
-        if self.log.is_file():
-            lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
-            write_text(
-                self.log, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
-            )
+        """Drop the log's lines past ``step``: an interrupted training writes them again.
+
+        Raises CheckpointError, naming file and line, if the log is damaged.
+        """
+        if not self.log.is_file():
+            return
+        kept = []
+        for number, line in enumerate(self.log.read_bytes().splitlines(keepends=True), 1):
+            try:
+                if line.endswith(b"\n") and json.loads(line)["step"] <= step:
+                    kept.append(line.decode())
+            except (ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(
+                    f"{self.log}:{number}: not a line of a training's log; remove it to go on"
+                ) from error
+        write_text(self.log, "".join(kept))
 
     def append_log(self, record: dict[str, Any]) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -98,11 +162,16 @@ class Run:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what shapes the numbers, for the record of a run."""
-    import av
-    import numpy
-    import soxr
-    import torch
+    """Versions of what shapes the numbers, for the record of a run; nothing is imported for it."""
+    packages = ("torch", "numpy", "numba", "av", "soxr")
+    return {
+        "python": platform.python_version(),
+        "avsed": avsed.__version__,
+        **{package: metadata.version(package) for package in packages},
+    }
 
-    packages = {"avsed": avsed, "torch": torch, "numpy": numpy, "av": av, "soxr": soxr}
-    return {"python": platform.python_version()} | {name: str(p.__version__) for name, p in packages.items()}
+
+def _brief(value: Any) -> str:
+    """A fact in a message: as much of it as people compare."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= BRIEF else f"{text[:BRIEF]}…"

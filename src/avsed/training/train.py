@@ -15,7 +15,6 @@ from avsed.annotations import Events
 from avsed.config import Config
 from avsed.data.folder import Split
 from avsed.device import choose_device, describe, set_threads
-from avsed.errors import AnnotationError
 from avsed.evaluation import Evaluation, evaluate_scores
 from avsed.features.store import StoredFeatures
 from avsed.model.crnn import Crnn, parameter_count
@@ -24,7 +23,7 @@ from avsed.scores import Scores
 from avsed.system import System
 from avsed.timeline import format_seconds
 from avsed.training.loop import train_loop
-from avsed.training.preparation import prepare
+from avsed.training.preparation import prepare, reference_events
 from avsed.training.step import MeanTeacher
 
 if TYPE_CHECKING:
@@ -67,12 +66,13 @@ def train(config: Config, out: str | Path, *, workers: int | None = None) -> Tra
 
     Raises AvsedError (and its kin) if the configuration, the data or the folder are not as they should be.
     """
-    run = Run(out)
+    run, config = Run(out), config.located()
     threads = set_threads(config.threads)
     device = choose_device(config.device)
     console.note(f"device: {describe(device)}")
     run.begin(config)
     prepared = prepare(config, device=device, workers=workers)
+    run.take_data(config, prepared.about)
 
     torch.manual_seed(config.seed)
     student = Crnn(config.model, classes=len(prepared.labels), bands=config.features.bands).to(device)
@@ -83,7 +83,6 @@ def train(config: Config, out: str | Path, *, workers: int | None = None) -> Tra
         f"unlabelled, {len(prepared.labels)} classes, {parameter_count(student):,} parameters, frames of {1000 * system.period:.1f} ms"
     )
     run.describe(
-        **prepared.about,
         versions=versions(),
         device=describe(device),
         threads=threads,
@@ -123,13 +122,11 @@ def evaluate_on(
 ) -> tuple[Evaluation, Events]:
     """Compare scores with a split's labels; returns the evaluation and the events that were found.
 
-    Raises AnnotationError if the split has no events.
+    Raises AnnotationError if the split cannot be scored (see `reference_events`).
     """
-    if split.events is None:
-        raise AnnotationError(f"{split.table}: scoring needs events with times (filename, onset, offset, event_label)")
     return evaluate_scores(
         scores,
-        split.events,
+        reference_events(split),
         labels=system.labels,
         durations=split.durations,
         postprocessing=system.config.postprocessing,
