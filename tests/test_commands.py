@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from avsed.data.demo import LABELS, Recipe, generate
+from avsed.scores import read_scores
 from avsed.tables import read_events
 
 TINY = [
@@ -57,15 +58,17 @@ def test_check(home: Path) -> None:
 
 
 def test_extract_goes_on_where_it_stopped(home: Path) -> None:
-    told = json.loads(avsed("extract", home / "data", "--json", cache=home / "fresh").stdout)
-    assert {name: split["extracted"] for name, split in told.items()} == {
+    labels = f"--set=data.labels={json.dumps(LABELS)}"
+    told = json.loads(avsed("extract", home / "data", labels, "--json", cache=home / "fresh").stdout)
+    assert {name: split["extracted"] for name, split in told["splits"].items()} == {
         "weak": 6,
         "unlabeled": 4,
         "validation": 3,
         "test": 3,
     }
-    again = json.loads(avsed("extract", home / "data", "--json", cache=home / "fresh").stdout)
-    assert all(split["extracted"] == 0 and split["cached"] for split in again.values())
+    again = json.loads(avsed("extract", home / "data", labels, "--json", cache=home / "fresh").stdout)
+    assert all(split["extracted"] == 0 and split["cached"] for split in again["splits"].values())
+    assert again["problems"] == []
 
 
 def test_a_training_leaves_what_explains_it(home: Path) -> None:
@@ -122,6 +125,10 @@ def test_evaluate_and_score_agree(home: Path) -> None:
         for ours, theirs in (("correct", "correct"), ("estimated", "estimated"), ("reference", "reference")):
             assert told[kind]["micro"][ours] == from_files[kind]["micro"][theirs]
     assert from_files["clip"]["definition"]["name"] == "tags from events"
+    assert set(from_files["headline"]) == {"tags_from_events_micro_f1", "segment_micro_f1", "event_macro_f1"}
+    assert from_files["fingerprint"]["sha256"] == told["fingerprint"]["sha256"]  # the same clips and labels
+    assert from_files["metrics"] == told["metrics"]
+    assert from_files["versions"] == told["versions"]
     shown = avsed("evaluate", home / "run", cache=home / "cache").stdout
     assert "event-based macro F1" in shown
 
@@ -152,7 +159,7 @@ def test_predict_writes_what_it_finds_and_names_what_it_cannot_read(home: Path) 
     events = read_events(out / "events.tsv")
     assert set(events) == {str(clip)}
     assert (out / "tags.tsv").is_file()
-    assert (out / "scores.safetensors").is_file()
+    assert [scores.clip for scores in read_scores(out / "scores.safetensors")] == [str(clip)]
     assert json.loads((out / "predictions.json").read_text()) == told
     lines = avsed("predict", home / "run", clip, cache=home).stdout.splitlines()
     assert lines[0] == "filename\tonset\toffset\tevent_label"

@@ -42,10 +42,17 @@ def main() -> None:
     try:
         app()
     except AvsedError as error:
-        print(f"avsed: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        status = getattr(error, "exit_status", 2)  # a training that was stopped is no error
+        print(f"avsed: {'error: ' if status == 2 else ''}{error}", file=sys.stderr)
+        sys.exit(status)
     except BrokenPipeError:
         sys.exit(141)  # as the shell reports a reader that went away
+    except OSError as error:  # a folder that cannot be written, a full disk
+        place = f"{error.filename}: " if error.filename is not None else ""
+        print(f"avsed: error: {place}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as the shell reports SIGINT
     finally:
         gc.freeze()  # or Python searches all of PyTorch for garbage before it ends: a quarter of a second
 
@@ -91,7 +98,7 @@ def extract(
 
     found = run_extract(data, settings=settings or (), workers=workers)
     _print(found.to_dict(), as_json, found.render)
-    raise typer.Exit(1 if found.failures else 0)
+    raise typer.Exit(1 if found.failed else 0)
 
 
 @app.command()
@@ -173,12 +180,13 @@ def demo(
         bool, typer.Option(help="The shortest run that goes through every step; it learns little.")
     ] = False,
     device: Device = None,
+    threads: Annotated[Optional[int], typer.Option(min=1, help="CPU cores to use; default: all.")] = None,  # noqa: UP045
     as_json: AsJson = False,
 ) -> None:
     """Write a small data set of videos, train on it, evaluate, and detect the events of one clip."""
     from avsed.demo import demo as run_demo
 
-    found = run_demo(out, quick=quick, device=device)
+    found = run_demo(out, quick=quick, device=device, threads=threads)
     _print(found.to_dict(), as_json, found.render)
 
 
@@ -188,7 +196,7 @@ def _print(value: dict[str, Any], as_json: bool, render: Any) -> None:
     else:
         from rich.console import Console
 
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, emoji=False, soft_wrap=True)
         if not console.is_terminal:
             console.width = 120  # tables keep their shape in files and pipes
         for part in render():

@@ -18,7 +18,7 @@ from avsed.timeline import format_seconds
 
 LINE_EVERY_S = 15.0
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 _quiet = False
 
 
@@ -31,12 +31,12 @@ def be_quiet(quiet: bool = True) -> None:
 def note(text: str) -> None:
     """A line about what is being done."""
     if not _quiet:
-        errors.print(text, markup=False)
+        errors.print(text)
 
 
 def warn(text: str) -> None:
     """A line about something that the user should look at."""
-    errors.print(f"warning: {text}", style="yellow", markup=False)
+    errors.print(f"warning: {text}", style="yellow")
 
 
 class Bar:
@@ -70,13 +70,13 @@ def bar(title: str, total: int) -> Iterator[Bar]:
         yield Bar(title, total, None)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[info]}"),
+        TextColumn("{task.fields[info]}", markup=False),
     )
     with Progress(*columns, console=errors) as progress:
         yield Bar(title, total, progress)

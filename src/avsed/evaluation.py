@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from avsed.scores import Scores
 from avsed.tables import labels_of
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,17 @@ class Evaluation:
     event: Result
     about: Mapping[str, Any]
 
+    @property
+    def first(self) -> tuple[str, str]:
+        """What the clips' tags come from, for programs and for people: clip probabilities, or only events."""
+        if self.clip.definition["name"] == "tags from events":
+            return "tags_from_events", "tags from events"
+        return "clip", "clip-based"
+
     def headline(self) -> dict[str, float]:
         """The paper's three numbers as fractions: clip-based and segment-based micro F1, event-based macro F1."""
         return {
-            "clip_micro_f1": self.clip.micro.f1,
+            f"{self.first[0]}_micro_f1": self.clip.micro.f1,
             "segment_micro_f1": self.segment.micro.f1,
             "event_macro_f1": self.event.macro.f1,
         }
@@ -47,39 +55,66 @@ class Evaluation:
         }
 
     def render(self) -> Iterator[RenderableType]:
-        """What the command prints: a table with a row a class, in percent."""
-        from rich.box import SIMPLE
-        from rich.table import Table
-
-        if "split" in self.about:
+        """What the command prints: a table with a row a class, in percent, as wide as there is room."""
+        if "fingerprint" in self.about:
             mark = self.about["fingerprint"]
-            yield f"split {self.about['split']}: {mark['clips']} clips, labels {mark['sha256'][:12]}"
-        table = Table(title="F1, precision and recall in %", title_justify="left", box=SIMPLE, padding=(0, 0, 0, 1))
-        table.add_column("class")
-        results = {self.clip.definition["name"]: self.clip, "segment-based": self.segment, "event-based": self.event}
-        for name in results:
-            table.add_column(f"{name}\nF1", justify="right")
-            table.add_column("P", justify="right", vertical="bottom")
-            table.add_column("R", justify="right", vertical="bottom")
-        table.add_column("events\nref", justify="right")
-        table.add_column("\nest", justify="right")
-        rows = [(label, [result.classes[label] for result in results.values()]) for label in self.clip.classes]
-        rows += [("micro", [result.micro for result in results.values()])]
-        rows += [("macro", [result.macro for result in results.values()])]
-        for number, (title, cells) in enumerate(rows):
-            if number == len(self.clip.classes):
-                table.add_section()
-            texts = [_percent(value) for rates in cells for value in (rates.f1, rates.precision, rates.recall)]
-            counts = [cells[-1].reference, cells[-1].estimated]
-            table.add_row(title, *texts, *("" if count is None else str(count) for count in counts))
-        yield table
-        first = "tags from events" if self.clip.definition["name"] == "tags from events" else "clip-based"
+            name = f"split {self.about['split']}" if "split" in self.about else self.about["reference"]
+            gone = f", {len(mark['left_out'])} left out" if mark.get("left_out") else ""
+            yield f"{name}: {mark['clips']} clips{gone}, labels {mark['sha256'][:12]}"
+        yield _Widest([self._table(rates=True), self._table(rates=False)])
         for name, value in (
-            (f"{first} micro F1", self.clip.micro.f1),
+            (f"{self.first[1]} micro F1", self.clip.micro.f1),
             ("segment-based micro F1", self.segment.micro.f1),
             ("event-based macro F1", self.event.macro.f1),
         ):
             yield f"{name:<28}{100 * value:6.2f} %"
+
+    def _table(self, *, rates: bool) -> Table:
+        """A row a class; ``rates`` : with precision and recall."""
+        from rich.box import SIMPLE
+        from rich.table import Table
+        from rich.text import Text
+
+        what = "F1, precision and recall" if rates else "F1"
+        table = Table(title=f"{what} in %", title_justify="left", box=SIMPLE, padding=(0, 0, 0, 1))
+        rows = [(label, [result.classes[label] for result in self._results]) for label in self.clip.classes]
+        rows += [("micro", [result.micro for result in self._results])]
+        rows += [("macro", [result.macro for result in self._results])]
+        table.add_column("class", no_wrap=True, min_width=max(len(title) for title, _ in rows))
+        for name in (self.first[1].removesuffix("-based"), "segment", "event"):
+            table.add_column(f"{name}\nF1", justify="right", min_width=5)
+            for heading in ("P", "R") if rates else ():
+                table.add_column(heading, justify="right", vertical="bottom")
+        table.add_column("events\nref", justify="right")
+        table.add_column("\nest", justify="right")
+        for number, (title, cells) in enumerate(rows):
+            if number == len(self.clip.classes):
+                table.add_section()
+            values = [(cell.f1, cell.precision, cell.recall) if rates else (cell.f1,) for cell in cells]
+            counts = [cells[-1].reference, cells[-1].estimated]
+            table.add_row(
+                Text(title),  # not as markup: a class may be called anything
+                *(_percent(value) for own in values for value in own),
+                *("" if count is None else str(count) for count in counts),
+            )
+        return table
+
+    @property
+    def _results(self) -> tuple[Result, Result, Result]:
+        return self.clip, self.segment, self.event
+
+
+@dataclass(frozen=True)
+class _Widest:
+    """The first of some tables, from wide to narrow, that fits where it is printed; the last one if none does."""
+
+    tables: Sequence[Table]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        for table in self.tables:
+            if console.measure(table, options=options.update(width=1000)).maximum <= options.max_width:
+                break
+        yield table
 
 
 def evaluate_scores(
