@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from threading import Barrier
+from typing import TypeVar
 
 import torch
 
 from avsed.errors import ConfigError
 from avsed.features.threads import available_cores
 from avsed.memory import free_host_memory
+
+T = TypeVar("T")
 
 
 def choose_device(name: str) -> torch.device:
@@ -43,6 +50,34 @@ def set_threads(threads: int | None) -> int:
     told = os.environ.get("OMP_NUM_THREADS", "")
     torch.set_num_threads(threads or (int(told) if told.isdecimal() else 0) or available_cores())
     return torch.get_num_threads()
+
+
+def each(count: int, work: Callable[[int], T], *, device: torch.device | None = None) -> list[T]:
+    """``work`` of 0 … count − 1, on a CPU in as many threads as PyTorch may use, each of them computing alone.
+
+    Threads that share an operator wait for each other at its end: wherever another process runs, for longer than they compute.
+    """
+    threads = min(torch.get_num_threads(), count) if device is None or device.type == "cpu" else 1
+    return list(_pool(threads).map(work, range(count))) if threads > 1 else [work(number) for number in range(count)]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads in which PyTorch's operators start no others."""
+    own = torch.get_num_threads()
+    ready = Barrier(threads + 1)
+
+    def begin() -> None:
+        torch.get_num_threads()  # lets PyTorch set this thread up, before it is told otherwise
+        torch.set_num_threads(1)
+        ready.wait()
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="avsed", initializer=begin)
+    for _ in range(threads):
+        pool.submit(int)
+    ready.wait()
+    torch.set_num_threads(own)  # a part of the setting is the process's
+    return pool
 
 
 def free_memory(device: torch.device) -> float:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 import avsed
 from avsed.config import Config, make_config
 from avsed.data.bank import FeatureBank
+from avsed.device import each
 from avsed.errors import CheckpointError
 from avsed.features.sequence import FeatureSequence
 from avsed.features.standardise import Standardiser
@@ -68,8 +69,8 @@ class System:
         self.model.train(training)
         return output.frames.float().cpu().numpy(), output.clips.float().cpu().numpy()
 
-    def score(self, clips: Sequence[str], features: Sequence[FeatureSequence], *, batch: int = 16) -> Iterator[Scores]:
-        """Scores of clips from their log-mel features, a batch at a time, each clip whole.
+    def score(self, clips: Sequence[str], features: Sequence[FeatureSequence], *, batch: int = 8) -> Iterator[Scores]:
+        """Scores of clips from their log-mel features, each clip whole, batches side by side on a CPU.
 
         clips : names; features : one sequence a clip, rows = spectral frames
         """
@@ -83,10 +84,13 @@ class System:
         )
         # Clips of like length share a batch, so that little is padded; a clip's scores do not depend on its company.
         order = np.argsort([len(sequence.values) for sequence in features], kind="stable")
+        batches = [order[begin : begin + batch] for begin in range(0, len(order), batch)]
+        training = self.model.training
+        self.model.eval()  # for all threads at once
+        done = each(len(batches), lambda number: self.frames_of(*bank.gather(batches[number])), device=self.device)
+        self.model.train(training)
         found: dict[int, Scores] = {}
-        for begin in range(0, len(order), batch):
-            chosen = order[begin : begin + batch]
-            frames, tags = self.frames_of(*bank.gather(chosen))
+        for chosen, (frames, tags) in zip(batches, done, strict=True):
             for row, index in enumerate(chosen.tolist()):
                 found[index] = self._scores(clips[index], features[index], frames[row], tags[row])
         for index in range(len(clips)):

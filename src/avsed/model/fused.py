@@ -17,14 +17,12 @@ The dropout rate is stated in steps of 1/65536; what is kept is scaled by the ac
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from threading import Barrier
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from avsed.device import each
 from avsed.model import kernels
 
 if TYPE_CHECKING:
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 
 PIECE = 1_250_000  # values of the convolution's output in a piece: 5 MB
 PIECES = 4  # pieces of a small batch, for as many threads
-
-T = TypeVar("T")
 
 
 def actual_rate(rate: float) -> float:
@@ -167,31 +163,6 @@ class _Work:
         there = pooled[piece].reshape(-1, *pooled.shape[2:]).numpy()  # (pooled rows, pooled bands, channels), a view
         lengths = self._lengths[piece]
         kernel(y, self._scale, self._shift, dropout, lengths, self.shape, self._factor, there, *more)
-
-
-def each(count: int, work: Callable[[int], T]) -> list[T]:
-    """``work`` of 0 … count − 1, in as many threads as PyTorch may use, each of them computing alone."""
-    threads = min(torch.get_num_threads(), count)
-    return list(_pool(threads).map(work, range(count))) if threads > 1 else [work(number) for number in range(count)]
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads in which PyTorch's operators start no others."""
-    own = torch.get_num_threads()
-    ready = Barrier(threads + 1)
-
-    def begin() -> None:
-        torch.get_num_threads()  # lets PyTorch set this thread up, before it is told otherwise
-        torch.set_num_threads(1)
-        ready.wait()
-
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="avsed", initializer=begin)
-    for _ in range(threads):
-        pool.submit(int)
-    ready.wait()
-    torch.set_num_threads(own)  # a part of the setting is the process's
-    return pool
 
 
 def _pieces(clips: int, values: int) -> list[slice]:
