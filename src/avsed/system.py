@@ -87,8 +87,10 @@ class System:
         batches = [order[begin : begin + batch] for begin in range(0, len(order), batch)]
         training = self.model.training
         self.model.eval()  # for all threads at once
-        done = each(len(batches), lambda number: self.frames_of(*bank.gather(batches[number])), device=self.device)
-        self.model.train(training)
+        try:
+            done = each(len(batches), lambda number: self.frames_of(*bank.gather(batches[number])), device=self.device)
+        finally:
+            self.model.train(training)
         found: dict[int, Scores] = {}
         for chosen, (frames, tags) in zip(batches, done, strict=True):
             for row, index in enumerate(chosen.tolist()):
