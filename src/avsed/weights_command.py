@@ -48,13 +48,15 @@ class WeightsReport:
 
     def render(self) -> Iterator[RenderableType]:
         """What the command prints: a table, then what is wrong."""
-        from rich.table import Table
+        from rich.table import Column, Table
+        from rich.text import Text
 
-        table = Table("weights", "MB", "pretrained on", "licence", "file", box=None, pad_edge=False)
+        name, path = Column("weights", no_wrap=True), Column("file", overflow="fold")  # both are to be copied whole
+        table = Table(name, "MB", "pretrained on", "licence", path, box=None, pad_edge=False)
         for state in self.states:
             weights, place = state.weights, "not here" if state.path is None else str(state.path)
             mb, data = f"{weights.size / MB:.1f}", ", ".join(weights.pretrained_on)
-            table.add_row(weights.name, mb, data, weights.licence, place)
+            table.add_row(weights.name, mb, data, weights.licence, Text(place))
         yield table
         yield from (state.problem for state in self.states if state.problem)
 
