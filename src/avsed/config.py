@@ -12,14 +12,17 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from avsed.data.folder import SplitSource
 from avsed.errors import ConfigError, nearest
 from avsed.features.logmel import LogMelParameters
+from avsed.features.options import LOGMEL, MODALITIES, ExtractorsConfig
 from avsed.files import write_text
 
 PAPER_STEPS = 50_000
+PAPER_SIZES = {True: {"audio": 16, "video": 4}, False: {"audio": 64, "video": 16}}
+"""Sizes that pretrained features are reduced to, with and without spectral input beside them (paper, Section 4.3)."""
 
 Size = Annotated[int, Field(ge=1)]
 
@@ -75,6 +78,41 @@ class ModelConfig(Section):
     def band_pool(self) -> int:
         """Mel bands that the pooling joins (128 in the paper)."""
         return math.prod(pool[1] for pool in self.pools)
+
+
+class FusionConfig(Section):
+    """What pretrained networks add to the spectral input, or stand in its place with (paper, Section 3).
+
+    A stream is what one extractor makes of a recording. ``auditory`` and ``visual`` in ``inputs`` stand for the two
+    extractors named here.
+    """
+
+    auditory: str = Field("vggish", description="the extractor that 'auditory' stands for")
+    visual: str = Field("vgg16", description="the extractor that 'visual' stands for")
+    sizes: dict[str, Size] = Field(
+        default_factory=dict, description="values that each extractor's features are reduced to; default: the paper's"
+    )
+    dropout: float = Field(0.33, ge=0, lt=1, description="dropout rate of the reduced features")
+    alignment: Literal["time", "index"] = Field(
+        "time", description="which row a frame of the model sees: the nearest in time, or that of its number"
+    )
+    missing: Literal["error", "drop", "learned"] = Field(
+        "error", description="what about clips without the sound or pictures that the model takes"
+    )
+    stream_dropout: float = Field(
+        0.15, ge=0, lt=1, description="with missing: learned, how often a clip's stream is hidden in training"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> FusionConfig:
+        for role, name, modality in (("auditory", self.auditory, "audio"), ("visual", self.visual, "video")):
+            known = [key for key, kind in MODALITIES.items() if kind == modality and key != LOGMEL]
+            if name not in known:
+                raise ValueError(f"{role} must be one of {', '.join(known)}, got {name!r}")
+        for name in self.sizes:
+            if name not in MODALITIES or name == LOGMEL:
+                raise ValueError(f"sizes: no pretrained extractor is called {name!r}{nearest(name, MODALITIES)}")
+        return self
 
 
 class TrainingConfig(Section):
@@ -145,7 +183,12 @@ class Config(Section):
     """Everything that shapes a training and its scores."""
 
     data: DataConfig = DataConfig()
+    inputs: tuple[str, ...] = Field(
+        ("spectral",), description="what the model takes: spectral, auditory, visual, or extractors by name"
+    )
     features: LogMelParameters = LogMelParameters()
+    extractors: ExtractorsConfig = ExtractorsConfig()
+    fusion: FusionConfig = FusionConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     postprocessing: PostprocessingConfig = PostprocessingConfig()
@@ -166,6 +209,40 @@ class Config(Section):
             if values.get(name, 0) is None and _fields(field.annotation)
         }
         return {**values, **empty}
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _joined(cls, value: Any) -> Any:
+        """``spectral+visual`` is a list of two."""
+        return value.split("+") if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _streams(self) -> Config:
+        roles = ("spectral", "auditory", "visual")
+        for name in self.inputs:
+            if name not in roles and name not in MODALITIES:
+                known = (*roles, *MODALITIES)
+                raise ValueError(f"inputs: {name!r} is unknown{nearest(name, known)}; known are {', '.join(known)}")
+        if not self.inputs or len(set(self.streams)) < len(self.inputs):
+            raise ValueError(f"inputs: expected at least one, and each once, got {'+'.join(self.inputs) or 'none'}")
+        return self
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the extractors that the model takes, the spectral one first, then the ears, then the eyes."""
+        roles = {"spectral": LOGMEL, "auditory": self.fusion.auditory, "visual": self.fusion.visual}
+        return tuple(sorted({roles.get(name, name) for name in self.inputs}, key=list(MODALITIES).index))
+
+    @property
+    def spectral(self) -> bool:
+        """Whether the model takes log-mel spectra."""
+        return LOGMEL in self.streams
+
+    @property
+    def reduced(self) -> dict[str, int]:
+        """The pretrained streams, and how many values each is reduced to."""
+        sizes = PAPER_SIZES[self.spectral]
+        return {name: self.fusion.sizes.get(name, sizes[MODALITIES[name]]) for name in self.streams if name != LOGMEL}
 
     @model_validator(mode="after")
     def _bands(self) -> Config:
@@ -270,7 +347,9 @@ def _known_keys(sections: Sequence[str | int]) -> list[str]:
 
 def _fields(kind: Any) -> Mapping[str, Any]:
     """The keys of a section's type; none for other types."""
-    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return {}
+    return {field.alias or name: field for name, field in kind.model_fields.items()}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
