@@ -10,20 +10,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
 import pytest
 
 from avsed.errors import AvsedError, CheckpointError, MediaError
-from avsed.features.extraction import FEW, ExtractionResult, extract_features
+from avsed.features.bookkeeping import ExtractionResult
+from avsed.features.extraction import FEW, extract_features
 from avsed.features.logmel import LogMel, LogMelParameters, log_mel
-from avsed.features.sequence import FeatureSequence
-from avsed.features.store import FeatureStore, cache_folder
+from avsed.features.sequence import Extractor, FeatureSequence
+from avsed.features.store import FeatureStore, StoredFeatures, cache_folder
 from avsed.features.threads import available_cores
 from avsed.media import Audio, read_audio
 
@@ -80,8 +81,19 @@ def stored_files(store: FeatureStore) -> list[Path]:
     return sorted(store.folder.glob("*/*/*.safetensors"))
 
 
+def extract(
+    clips: Sequence[tuple[str, Path]], extractor: Extractor, store: FeatureStore, **options: Any
+) -> ExtractionResult:
+    """An extraction with one extractor."""
+    return extract_features(clips, {"only": extractor}, store, **options)
+
+
+def files(result: ExtractionResult) -> tuple[StoredFeatures | None, ...]:
+    return result.files["only"]
+
+
 def loaded(result: ExtractionResult) -> list[np.ndarray]:
-    return [stored.load().values for stored in result.files if stored is not None]
+    return [stored.load().values for stored in files(result) if stored is not None]
 
 
 def sequence(rows: int = 7, dims: int = 3, kind: type = np.float32) -> FeatureSequence:
@@ -141,7 +153,7 @@ def test_a_file_that_goes_away_before_it_is_read_is_named(store: FeatureStore) -
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path, clips: list[tuple[str, Path]]) -> None:
     (tmp_path / "store").write_text("a file where the folder should be")
     with pytest.raises(CheckpointError, match="AVSED_CACHE"):
-        extract_features(clips[:2], SMALL, FeatureStore(tmp_path / "store"), workers=1)
+        extract(clips[:2], SMALL, FeatureStore(tmp_path / "store"), workers=1)
 
 
 def test_the_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -156,9 +168,9 @@ def test_the_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 def test_reading_200_clips_is_quick(store: FeatureStore) -> None:
     features = FeatureSequence(np.zeros((604, 128), np.float32), np.arange(604.0), 0.0, 10.0)
-    files = [store.save(SMALL, f"{number:064x}", features, source="") for number in range(200)]
+    saved = [store.save(SMALL, f"{number:064x}", features, source="") for number in range(200)]
     began = time.perf_counter()
-    for file in files:
+    for file in saved:
         file.load()
     assert time.perf_counter() - began < 1.0  # about 15 ms on an idle machine
 
@@ -213,10 +225,10 @@ def test_a_recording_that_cannot_be_read_is_named(store: FeatureStore, tmp_path:
 
 
 def test_features_are_those_of_the_recording(store: FeatureStore, clips: list[tuple[str, Path]]) -> None:
-    result = extract_features(clips[:3], SMALL, store, workers=1)
+    result = extract(clips[:3], SMALL, store, workers=1)
     assert (result.done, result.cached, result.failures, result.workers) == (3, 0, (), 1)
     assert result.clips_per_s == pytest.approx(3 / result.seconds)
-    for (_, path), stored in zip(clips, result.files, strict=False):
+    for (_, path), stored in zip(clips, files(result), strict=False):
         audio = read_audio(path, rate=8000)
         assert stored is not None and (stored.begin, stored.stop) == (audio.start, pytest.approx(audio.stop))
         np.testing.assert_array_equal(stored.load().values, log_mel(audio.samples, SMALL.settings))
@@ -239,24 +251,25 @@ def test_what_cannot_be_read_is_listed_and_stops_nothing(
     odd[-1][1].touch()
     given = [clips[0], *odd[:3], clips[1], *odd[3:], clips[2]]
     seen: list[tuple[int, int, int]] = []
-    result = extract_features(given, SMALL, store, workers=1, progress=lambda *numbers: seen.append(numbers))
-    assert [(name, path) for name, path, _ in result.failures] == odd
-    assert [stored is not None for stored in result.files] == [True, *3 * [False], True, *2 * [False], True]
+    result = extract(given, SMALL, store, workers=1, progress=lambda *numbers: seen.append(numbers))
+    assert [(name, path) for name, path, _ in result.failures] == odd[1:]
+    assert result.absent == {"audio": ((*odd[0], "has no audio stream"),)}
+    assert [stored is not None for stored in files(result)] == [True, *3 * [False], True, *2 * [False], True]
     messages = {name: message for name, _, message in result.failures}
-    assert "no audio stream" in messages["silent"] and "cannot be read" in messages["absent"]
+    assert "cannot be read" in messages["absent"]
     assert all(messages.values()) and (result.done, result.cached) == (3, 0)
-    assert seen == [(0, 8, 0), (1, 8, 0), (2, 8, 1), (3, 8, 2), (4, 8, 3), (5, 8, 3), (6, 8, 4), (7, 8, 5), (8, 8, 5)]
+    assert seen == [(0, 8, 0), (1, 8, 0), (2, 8, 0), (3, 8, 1), (4, 8, 2), (5, 8, 2), (6, 8, 3), (7, 8, 4), (8, 8, 4)]
 
 
 def test_only_what_is_missing_is_computed(store: FeatureStore, clips: list[tuple[str, Path]]) -> None:
-    extract_features(clips[:4], SMALL, store, workers=1)
+    extract(clips[:4], SMALL, store, workers=1)
     times = {path: path.stat().st_mtime_ns for path in stored_files(store)}
-    result = extract_features(clips[:7], SMALL, store, workers=1)
+    result = extract(clips[:7], SMALL, store, workers=1)
     assert (result.done, result.cached) == (3, 4)
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    again = extract_features(clips[:7], SMALL, store, workers=1)
-    assert (again.done, again.cached, again.clips_per_s) == (0, 7, 0.0) and again.files == result.files
-    other = extract_features(clips[:2], LogMel(SMALL.settings.model_copy(update={"hop": 161})), store, workers=1)
+    again = extract(clips[:7], SMALL, store, workers=1)
+    assert (again.done, again.cached, again.clips_per_s) == (0, 7, 0.0) and files(again) == files(result)
+    other = extract(clips[:2], LogMel(SMALL.settings.model_copy(update={"hop": 161})), store, workers=1)
     assert (other.done, other.cached) == (2, 0)
 
 
@@ -265,8 +278,8 @@ def test_renamed_and_duplicate_recordings_share_their_features(
 ) -> None:
     copy = tmp_path / "copy of it.mp4"
     shutil.copyfile(clips[0][1], copy)
-    result = extract_features([clips[0], ("copy", copy), clips[0]], SMALL, store, workers=1)
-    assert len(stored_files(store)) == 1 and len(set(result.files)) == 1
+    result = extract([clips[0], ("copy", copy), clips[0]], SMALL, store, workers=1)
+    assert len(stored_files(store)) == 1 and len(set(files(result))) == 1
     assert (result.done, result.cached) == (1, 2)
 
 
@@ -276,43 +289,44 @@ def test_a_changed_recording_is_computed_anew(
     path = tmp_path / "a.mp4"
     for source, done in ((clips[0], 1), (clips[0], 0), (clips[9], 1)):
         shutil.copyfile(source[1], path)
-        result = extract_features([("a", path)], SMALL, store, workers=1)
+        result = extract([("a", path)], SMALL, store, workers=1)
         assert result.done == done
-        np.testing.assert_array_equal(loaded(result)[0], loaded(extract_features([source], SMALL, store, workers=1))[0])
+        np.testing.assert_array_equal(loaded(result)[0], loaded(extract([source], SMALL, store, workers=1))[0])
 
 
 def test_damaged_files_of_the_store_are_computed_anew_and_told(
     store: FeatureStore, clips: list[tuple[str, Path]]
 ) -> None:
-    whole = loaded(extract_features(clips[:3], SMALL, store, workers=1))
+    whole = loaded(extract(clips[:3], SMALL, store, workers=1))
     broken = stored_files(store)[1]
     broken.write_bytes(broken.read_bytes()[:-20])
-    result = extract_features(clips[:3], SMALL, store, workers=1)
+    result = extract(clips[:3], SMALL, store, workers=1)
     assert (result.done, result.cached, result.replaced) == (1, 2, (broken,))
     for before, after in zip(whole, loaded(result), strict=True):
         np.testing.assert_array_equal(before, after)
-    assert extract_features(clips[:3], SMALL, store, workers=1).replaced == ()
+    assert extract(clips[:3], SMALL, store, workers=1).replaced == ()
 
 
 def test_real_odd_recordings_are_read_or_listed(store: FeatureStore, shared: Path) -> None:
     given = [(path.name, path) for path in sorted((shared / "odd_media").iterdir()) if path.is_file()]
-    result = extract_features(given, SMALL, store, workers=available_cores())
-    assert len(result.files) == len(given) == result.done + result.cached + len(result.failures)
-    assert result.done > 20 and result.failures
+    result = extract(given, SMALL, store, workers=available_cores())
+    lacking = result.absent["audio"]
+    assert len(files(result)) == len(given) == result.done + result.cached + len(result.failures) + len(lacking)
+    assert result.done > 20 and result.failures and lacking
     for failure in result.failures:
         assert failure.message and str(failure.path) not in failure.message
-    again = extract_features(given, SMALL, store, workers=1)
-    assert again.files == result.files and again.warnings == result.warnings and again.failures == result.failures
+    again = extract(given, SMALL, store, workers=1)
+    assert files(again) == files(result) and again.warnings == result.warnings and again.failures == result.failures
 
 
 def test_no_workers_is_an_error(store: FeatureStore) -> None:
     with pytest.raises(ValueError, match="at least one worker, got 0"):
-        extract_features([], SMALL, store, workers=0)
+        extract([], SMALL, store, workers=0)
 
 
 def test_no_clips(store: FeatureStore) -> None:
-    result = extract_features([], SMALL, store, workers=None)
-    assert (result.files, result.done, result.clips_per_s) == ((), 0, 0.0)
+    result = extract([], SMALL, store, workers=None)
+    assert (files(result), result.done, result.clips_per_s) == ((), 0, 0.0)
 
 
 # --- several processes ---
@@ -327,6 +341,7 @@ class Probe:
     pause: float = 0.0
     name: str = "probe"
     version: int = 1
+    modality: Literal["audio"] = "audio"
     rate: int = 8000
     dims: int = 3
     period: float = 1.0
@@ -360,21 +375,21 @@ def test_several_processes_give_what_one_gives(
 ) -> None:
     given = [*clips[:9], ("absent", tmp_path / "absent.mp4"), *clips[9:]]
     seen: list[tuple[int, int, int]] = []
-    result = extract_features(given, SMALL, store, workers=2, progress=lambda *numbers: seen.append(numbers))
+    result = extract(given, SMALL, store, workers=2, progress=lambda *numbers: seen.append(numbers))
     assert (result.done, result.workers, [f.name for f in result.failures]) == (MANY, 2, ["absent"])
-    assert result.files[9] is None
+    assert files(result)[9] is None
     assert [done for done, _, _ in seen] == list(range(MANY + 2)) and seen[-1] == (MANY + 1, MANY + 1, 1)
-    alone = extract_features(clips, SMALL, FeatureStore(tmp_path / "alone"), workers=1)
+    alone = extract(clips, SMALL, FeatureStore(tmp_path / "alone"), workers=1)
     for one, other in zip(loaded(alone), loaded(result), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert extract_features(clips, SMALL, store, workers=2).cached == MANY
+    assert extract(clips, SMALL, store, workers=2).cached == MANY
 
 
 def test_workers_share_the_load_are_light_and_use_one_thread(
     store: FeatureStore, clips: list[tuple[str, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    rows = np.concatenate(loaded(extract_features(clips, Probe(pause=0.05), store, workers=2)))
+    rows = np.concatenate(loaded(extract(clips, Probe(pause=0.05), store, workers=2)))
     processes, counts = np.unique(rows[:, 0], return_counts=True)
     assert len(processes) == 2 and os.getpid() not in processes and counts.min() >= MANY // 4
     assert not rows[:, 1].any() and (rows[:, 2] == 1).all()
@@ -382,7 +397,7 @@ def test_workers_share_the_load_are_light_and_use_one_thread(
 
 
 def test_few_clips_start_no_process(store: FeatureStore, clips: list[tuple[str, Path]]) -> None:
-    rows = np.concatenate(loaded(extract_features(clips[:FEW], Probe(), store, workers=8)))
+    rows = np.concatenate(loaded(extract(clips[:FEW], Probe(), store, workers=8)))
     assert (rows[:, 0] == os.getpid()).all()
 
 
@@ -392,7 +407,7 @@ def test_few_clips_start_no_process(store: FeatureStore, clips: list[tuple[str, 
 def test_an_extractor_that_fails_on_a_clip_fails_for_that_clip(
     store: FeatureStore, clips: list[tuple[str, Path]], act: str, message: str
 ) -> None:
-    result = extract_features(clips[:4], Probe(samples=length(clips[2][1]), act=act), store, workers=1)
+    result = extract(clips[:4], Probe(samples=length(clips[2][1]), act=act), store, workers=1)
     assert [failure.name for failure in result.failures] == [clips[2][0]]
     assert message in result.failures[0].message and len(stored_files(store)) == 3
 
@@ -402,10 +417,10 @@ def test_a_killed_worker_is_an_error_that_keeps_what_is_done(
 ) -> None:
     deadly = Probe(samples=length(clips[15][1]), act="die", pause=0.05)
     with pytest.raises(AvsedError, match=r"a worker process was killed after \d+ of 22 clips.*fewer than 2 workers"):
-        extract_features(clips, deadly, store, workers=2)
+        extract(clips, deadly, store, workers=2)
     kept = len(stored_files(store))
     assert 10 <= kept < MANY
-    result = extract_features(clips, replace(deadly, samples=0), store, workers=2)
+    result = extract(clips, replace(deadly, samples=0), store, workers=2)
     assert (result.cached, result.done) == (kept, MANY - kept)
 
 
@@ -421,7 +436,7 @@ from avsed.features.store import FeatureStore
 
 if __name__ == "__main__":
     clips = [(path.name, path) for path in sorted(Path(sys.argv[1]).iterdir())]
-    extract_features(clips, Probe(pause=0.25), FeatureStore(sys.argv[2]), workers=2)
+    extract_features(clips, {"probe": Probe(pause=0.25)}, FeatureStore(sys.argv[2]), workers=2)
 """
 
 
@@ -475,7 +490,7 @@ def test_ctrl_c_ends_all_quietly_and_keeps_what_is_done(
     assert gone(workers)
     kept = len(stored_files(store))
     assert 4 <= kept < MANY
-    result = extract_features(clips, Probe(), store, workers=1)
+    result = extract(clips, Probe(), store, workers=1)
     assert (result.cached, result.done, result.replaced) == (kept, MANY - kept, ())
 
 
@@ -488,7 +503,7 @@ def test_killing_the_parent_leaves_whole_files_and_no_processes(
     process.wait()
     assert workers and gone(workers)
     kept = len(stored_files(store))
-    result = extract_features(clips, Probe(), store, workers=1)
+    result = extract(clips, Probe(), store, workers=1)
     assert (result.cached, result.done, result.replaced) == (kept, MANY - kept, ())
 
 

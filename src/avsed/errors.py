@@ -26,6 +26,10 @@ class MediaError(AvsedError):
         return type(self), (self.path, self.problem)
 
 
+class MissingStreamError(MediaError):
+    """A recording that has no stream of the kind asked for: no sound, or no moving pictures."""
+
+
 class AnnotationError(AvsedError):
     """A table of tags, events or clips that cannot be used as it is."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from avsed.features.options import Modality
     from avsed.media import Audio
 
 
@@ -69,6 +70,15 @@ class FeatureSequence:
         return cls(values, times, begin, begin + duration)
 
     @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.values)
+
+    def load(self) -> FeatureSequence:
+        """Itself, so that it can stand where a stored one can."""
+        return self
+
+    @property
     def duration(self) -> float:
         """Seconds from the beginning to the end of the stream that the features were taken from."""
         return self.stop - self.begin
@@ -84,13 +94,13 @@ class Spacing(Protocol):
     def hop(self) -> int: ...
 
 
-class Extractor(Protocol):
-    """Turns the sound of a recording into features; a small object that worker processes can be handed.
+class Described(Protocol):
+    """What every extractor says of itself; a small frozen object that worker processes can be handed.
 
     name, version : which extractor, and a number that rises whenever its results change
+    modality : the stream of a recording that it takes
     parameters : everything else that shapes the results, as JSON values
     key : name, version and a hash of the parameters (`extractor_key`); the store's folder
-    rate : samples per second of the sound it wants
     dims : features in a row
     period : seconds from one row to the next
     """
@@ -102,19 +112,29 @@ class Extractor(Protocol):
     def version(self) -> int: ...
 
     @property
+    def modality(self) -> Modality: ...
+
+    @property
     def parameters(self) -> dict[str, Any]: ...
 
     @property
     def key(self) -> str: ...
 
     @property
-    def rate(self) -> int: ...
-
-    @property
     def dims(self) -> int: ...
 
     @property
     def period(self) -> float: ...
+
+
+class Extractor(Described, Protocol):
+    """Turns the sound of a recording into features without a network (one with a network: `avsed.features.pretrained`).
+
+    rate : samples per second of the sound it wants
+    """
+
+    @property
+    def rate(self) -> int: ...
 
     def extract(self, audio: Audio) -> FeatureSequence:
         """Features of a whole recording; ValueError says why there are none."""

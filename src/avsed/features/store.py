@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from safetensors.numpy import save_file
 
 import avsed
 from avsed.errors import CheckpointError, MediaError
-from avsed.features.sequence import Extractor, FeatureSequence
+from avsed.features.sequence import Described, FeatureSequence
 from avsed.files import replacing, write_json
 
 FORMAT = "avsed-features-1"
@@ -105,16 +106,19 @@ class FeatureStore:
 
     def save(
         self,
-        extractor: Extractor,
+        extractor: Described,
         content: str,
         features: FeatureSequence,
         *,
         source: str,
         warnings: tuple[str, ...] = (),
+        weights: Mapping[str, Any] | None = None,
     ) -> StoredFeatures:
         """Keep the features of a recording, replacing what was there; whole or not at all.
 
         content : SHA-256 of the recording; source : its file name, for people
+        warnings : what was mended when it was decoded
+        weights : what is to be told of the network's weights, as JSON values
 
         Raises CheckpointError, naming the file, if it cannot be written (no space, no permission).
         """
@@ -132,6 +136,8 @@ class FeatureStore:
             "stop": repr(float(features.stop)),
             "warnings": json.dumps(warnings),
         }
+        if weights is not None:
+            about["weights"] = json.dumps(weights, sort_keys=True)
         tensors = {"values": np.ascontiguousarray(features.values), "times": np.ascontiguousarray(features.times)}
         try:
             with replacing(path) as temporary:

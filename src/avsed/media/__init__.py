@@ -1,8 +1,8 @@
 """Recordings in and out: samples and images with their times."""
 
-from avsed.media.audio import Audio, read_audio, stream_audio
-from avsed.media.container import AudioStream, MediaInfo, MediaWarning, VideoStream
-from avsed.media.images import Images, read_images, stream_images
+from avsed.media.audio import Audio, read_audio, read_audio_rates, stream_audio
+from avsed.media.container import AudioStream, MediaInfo, MediaWarning, Span, VideoStream
+from avsed.media.images import Images, picture_span, read_images, stream_images
 from avsed.media.probe import probe
 from avsed.media.writing import write_clip
 
@@ -12,9 +12,12 @@ __all__ = [
     "Images",
     "MediaInfo",
     "MediaWarning",
+    "Span",
     "VideoStream",
+    "picture_span",
     "probe",
     "read_audio",
+    "read_audio_rates",
     "read_images",
     "stream_audio",
     "stream_images",

@@ -13,7 +13,7 @@ The decoder's samples are laid on the stream's own time line:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avsed.errors import MediaError
-from avsed.media.container import beginning, choose_audio, opened, seconds, warn
+from avsed.media.container import Span, beginning, choose_audio, opened, seconds, warn
 from avsed.media.decoding import decoded
 
 if TYPE_CHECKING:
@@ -80,6 +80,26 @@ def read_audio(path: str | Path, *, rate: int, stream: int = 0) -> Audio:
     return Audio(np.concatenate([block.samples for block in blocks]), rate, blocks[0].start)
 
 
+def read_audio_rates(path: str | Path, *, rates: Collection[int], stream: int = 0) -> tuple[Span, dict[int, Audio]]:
+    """All sound of one audio stream at several rates, decoded once.
+
+    rates : samples per second; none suffices to learn when there is sound
+    Returns the span of the sound as it was decoded, and for each rate what `read_audio` gives, to the last bit. The sound at its own
+    rate is in memory meanwhile.
+
+    Raises MediaError like `read_audio`.
+    """
+    pieces, first = _native(path, stream)
+    native = list(pieces)
+    count = sum(map(len, native))
+    heard = {rate: np.concatenate([*resampled(native, first.rate, rate), np.zeros(0, np.float32)]) for rate in rates}
+    for rate, samples in heard.items():
+        if not len(samples):
+            raise _too_short(path, rate)
+    span = Span(first.start, first.start + count / first.rate)
+    return span, {rate: Audio(samples, rate, first.start) for rate, samples in heard.items()}
+
+
 def stream_audio(path: str | Path, *, rate: int, block_s: float = 10.0, stream: int = 0) -> Iterator[Audio]:
     """The same samples as `read_audio`, in consecutive blocks of ``block_s`` seconds (the last one shorter), in bounded memory.
 
@@ -87,17 +107,26 @@ def stream_audio(path: str | Path, *, rate: int, block_s: float = 10.0, stream: 
     """
     if rate <= 0 or block_s <= 0:
         raise ValueError(f"rate and block length must be positive, got {rate} and {block_s}")
-    pieces = _decode(path, stream)
-    first = next(pieces, None)
-    if first is None:
-        raise MediaError(path, "its audio stream holds no sound")
-    samples = _finite(path, regrouped((piece.samples for piece in chain([first], pieces)), CHUNK), first)
+    samples, first = _native(path, stream)
     given = 0
     for block in regrouped(resampled(samples, first.rate, rate), max(1, round(block_s * rate))):
         yield Audio(block, rate, first.start + given / rate)
         given += len(block)
     if not given:
-        raise MediaError(path, f"its sound is shorter than one sample at {rate} Hz")
+        raise _too_short(path, rate)
+
+
+def _native(path: str | Path, stream: int) -> tuple[Iterator[np.ndarray], Audio]:
+    """All sound at its own rate in pieces of `CHUNK` samples, checked while they are read, and the first decoded piece."""
+    pieces = _decode(path, stream)
+    first = next(pieces, None)
+    if first is None:
+        raise MediaError(path, "its audio stream holds no sound")
+    return _finite(path, regrouped((piece.samples for piece in chain([first], pieces)), CHUNK), first), first
+
+
+def _too_short(path: str | Path, rate: int) -> MediaError:
+    return MediaError(path, f"its sound is shorter than one sample at {rate} Hz")
 
 
 def _finite(path: str | Path, pieces: Iterable[np.ndarray], first: Audio) -> Iterator[np.ndarray]:

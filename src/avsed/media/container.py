@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from avsed.errors import MediaError
+from avsed.errors import MediaError, MissingStreamError
 from avsed.files import is_utf8
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ NO_RECORDING = {
 
 class MediaWarning(UserWarning):
     """Something in a recording that was mended in a stated way, such as a damaged packet that was passed over."""
+
+
+class Span(NamedTuple):
+    """When a stream is heard or seen: [begin, stop), seconds from the container's beginning."""
+
+    begin: float
+    stop: float
 
 
 @dataclass(frozen=True)
@@ -135,14 +142,14 @@ def video_streams(container: InputContainer) -> list[AvVideoStream]:
 
 
 def choose_audio(path: str | Path, container: InputContainer, number: int) -> AvAudioStream:
-    """The ``number``-th audio stream, counted from 0. Raises MediaError if there are not so many."""
+    """The ``number``-th audio stream, counted from 0. Raises MediaError if there are not so many (`MissingStreamError`: none)."""
     streams = audio_streams(container)
     _check_number(path, number, len(streams), kind="audio", unusable=bool(container.streams.audio))
     return streams[number]
 
 
 def choose_video(path: str | Path, container: InputContainer, number: int) -> AvVideoStream:
-    """The ``number``-th video stream, counted from 0. Raises MediaError if there are not so many."""
+    """The ``number``-th video stream, counted from 0. Raises MediaError if there are not so many (`MissingStreamError`: none)."""
     streams = video_streams(container)
     undecodable = any(stream.codec_context is None for stream in container.streams.video)
     _check_number(path, number, len(streams), kind="video", unusable=undecodable)
@@ -159,7 +166,7 @@ def _check_number(
         raise MediaError(path, f"{has}, but number {number} was asked for (counted from 0)")
     if unusable:
         raise MediaError(path, f"has no {kind} stream in a codec that FFmpeg knows; convert it first")
-    raise MediaError(path, f"has no {kind} stream")
+    raise MissingStreamError(path, f"has no {kind} stream")
 
 
 def seconds(value: int | None, unit: Fraction | None) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,13 +19,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from avsed.errors import MediaError
-from avsed.media.container import choose_video, opened, seconds
+from avsed.media.container import Span, choose_video, opened, seconds
 from avsed.media.decoding import decoded
 from avsed.media.probe import rotation
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 Fit = Literal["stretch", "crop"]
@@ -73,7 +75,7 @@ def stream_images(
     *,
     size: int | tuple[int, int],
     fit: Fit = "stretch",
-    times: Sequence[float] | np.ndarray | None = None,
+    times: Sequence[float] | np.ndarray | Iterator[float] | None = None,
     rate: float | None = None,
     block: int = 32,
     stream: int = 0,
@@ -84,7 +86,7 @@ def stream_images(
     fit : "stretch" to the size, or "crop": scale, in the proportions in which it is shown, until both sides reach the size, then take
         the centre. Scaling is FFmpeg's, bilinear (over the area of an output pixel when it shrinks)
     times : non-decreasing seconds; for each the picture on screen then, that is the last one that began at or before it (before the
-        first picture, the first; after the last, the last)
+        first picture, the first; after the last, the last). An iterator of them may be endless, and then so are the pictures
     rate : pictures a second: those on screen at (i + ½) / rate, from the container's beginning to the end of the last picture, at
         least one. Without times and rate: all pictures
 
@@ -109,6 +111,21 @@ def stream_images(
         yield Images(np.stack(pixels), np.array(shown))
 
 
+def picture_span(path: str | Path, *, stream: int = 0) -> Span:
+    """From when the first picture is shown until the last one's end; all are decoded, none is converted.
+
+    Raises MediaError like `stream_images`.
+    """
+    with opened(path) as container:
+        pictures = _timed(path, container, _chosen_stream(path, container, stream))
+        first = next(pictures, None)
+        if first is None:
+            raise MediaError(path, "its video stream holds no pictures")
+        last = deque([first], maxlen=1)
+        last.extend(pictures)
+        return Span(first.time, last[0].stop)
+
+
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
     """(height, width). Raises ValueError if they are no usable numbers of pixels."""
     height, width = (size, size) if isinstance(size, int) else size
@@ -117,10 +134,12 @@ def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def _wanted(times: Sequence[float] | np.ndarray | None, rate: float | None) -> Iterator[float] | None:
+def _wanted(times: Sequence[float] | np.ndarray | Iterator[float] | None, rate: float | None) -> Iterator[float] | None:
     """The times asked for, without end for a rate; None for all pictures."""
     if times is not None and rate is not None:
         raise ValueError("give times or a rate, not both")
+    if isinstance(times, Iterator):
+        return times
     if times is not None:
         asked = np.asarray(times, np.float64)
         if asked.ndim != 1 or np.isnan(asked).any() or np.any(np.diff(asked) < 0):
@@ -145,9 +164,12 @@ def _chosen(
     path: str | Path, number: int, size: tuple[int, int], fit: Fit, wanted: Iterator[float] | None, *, endless: bool
 ) -> Iterator[tuple[float, np.ndarray]]:
     """(presentation time, picture) for each wanted time, or for all pictures; ``endless`` times end with the last picture."""
+    from av.video.reformatter import VideoReformatter
+
     with opened(path) as container:
-        stream = choose_video(path, container, number)
+        stream = _chosen_stream(path, container, number)
         aspect = stream.sample_aspect_ratio or Fraction(1)
+        scaler = VideoReformatter()  # kept from picture to picture: setting it up takes longer than scaling one
         # What was decoded last is on screen until the next picture begins; it is converted when it is first asked for.
         held: _Shown | None = None
         image: np.ndarray | None = None
@@ -155,9 +177,9 @@ def _chosen(
         given = 0
         for shown in _timed(path, container, stream):
             if wanted is None:
-                yield shown.time, _convert(path, shown.frame, size, fit, aspect)
+                yield shown.time, _convert(path, shown.frame, size, fit, aspect, scaler)
             while held is not None and target is not None and target < shown.time:
-                image = _convert(path, held.frame, size, fit, aspect) if image is None else image
+                image = _convert(path, held.frame, size, fit, aspect, scaler) if image is None else image
                 yield held.time, image
                 given += 1
                 target = next(wanted, None) if wanted is not None else None
@@ -167,10 +189,17 @@ def _chosen(
         if held is None:
             raise MediaError(path, "its video stream holds no pictures")
         while target is not None and not (endless and given and target >= held.stop):
-            image = _convert(path, held.frame, size, fit, aspect) if image is None else image
+            image = _convert(path, held.frame, size, fit, aspect, scaler) if image is None else image
             yield held.time, image
             given += 1
             target = next(wanted, None) if wanted is not None else None
+
+
+def _chosen_stream(path: str | Path, container: InputContainer, number: int) -> VideoStream:
+    """The stream, to be decoded in this thread alone: recordings are read side by side, and few codecs share out a picture well."""
+    stream = choose_video(path, container, number)
+    stream.codec_context.thread_count = 1
+    return stream
 
 
 def _timed(path: str | Path, container: InputContainer, stream: VideoStream) -> Iterator[_Shown]:
@@ -192,7 +221,14 @@ def _timed(path: str | Path, container: InputContainer, stream: VideoStream) -> 
         last = time
 
 
-def _convert(path: str | Path, frame: VideoFrame, size: tuple[int, int], fit: Fit, aspect: Fraction) -> np.ndarray:
+def _convert(
+    path: str | Path,
+    frame: VideoFrame,
+    size: tuple[int, int],
+    fit: Fit,
+    aspect: Fraction,
+    scaler: VideoReformatter,
+) -> np.ndarray:
     """A decoded picture as uint8 (height, width, 3), scaled by FFmpeg, turned upright.
 
     aspect : width of a pixel by its height
@@ -210,7 +246,9 @@ def _convert(path: str | Path, frame: VideoFrame, size: tuple[int, int], fit: Fi
                 path,
                 f"its pictures of {frame.width} x {frame.height} pixels are too narrow to crop to {height} x {width}",
             )
-    pixels = frame.reformat(width=scaled[1], height=scaled[0], format="rgb24", interpolation="BILINEAR").to_ndarray()
+    wide, high = scaled[1], scaled[0]
+    converted = scaler.reformat(frame, wide, high, format="rgb24", interpolation="BILINEAR", threads=1)
+    pixels = converted.to_ndarray()
     top, left = (scaled[0] - target[0]) // 2, (scaled[1] - target[1]) // 2
     pixels = pixels[top : top + target[0], left : left + target[1]]
     return np.ascontiguousarray(np.rot90(pixels, -turned // 90))
