@@ -147,7 +147,7 @@ def write_system(path: Path) -> Path:
     noise = np.random.default_rng(0).normal(size=round(CLIP_S * config.features.rate)).astype(np.float32)
     spectra = log_mel(noise, config.features)
     standardiser = Standardiser(spectra.mean(0), np.ones(config.features.bands, np.float32))
-    System(config, tuple("abcdefghij"), standardiser, model, len(spectra)).save(path)
+    System(config, tuple("abcdefghij"), standardiser, model, len(spectra), {"logmel": {"dims": 128}}).save(path)
     return path
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from avsed.config import ModelConfig, TrainingConfig
+from avsed.model.batch import Batch
 from avsed.model.crnn import Crnn, parameter_count
 from avsed.training.step import MeanTeacher
 
@@ -97,7 +98,7 @@ def main() -> None:
         for number in range(options.runs + 1):
             for name in times:
                 began = time.perf_counter()
-                plain(x, tags) if name == "reference" else ours.step(number, x, None, tags)
+                plain(x, tags) if name == "reference" else ours.step(number, Batch(x), tags)
                 if device.type == "cuda":
                     torch.cuda.synchronize()
                 if number:  # the first of each warms up
@@ -109,7 +110,7 @@ def main() -> None:
         )
         if options.profile:
             with torch.profiler.profile() as profile:
-                ours.step(0, x, None, tags)
+                ours.step(0, Batch(x), tags)
             key = "self_cpu_time_total" if device.type == "cpu" else "self_device_time_total"
             print(profile.key_averages().table(sort_by=key, row_limit=20, max_name_column_width=40))
 

@@ -356,7 +356,7 @@ def test_sizes_without_a_known_hash_are_refused_and_a_file_of_ones_own_taken(tmp
         EfficientAT(size="mn10")
     file = tmp_path / "mn01.pt"
     torch.save(MobileNet(WIDTHS["mn01"]).state_dict(), file)
-    ear = EfficientAT(own(PUBLISHED["mn04"], file), "mn01")
+    ear = EfficientAT(own("efficientat", file), "mn01")
     assert ear.dims == 96 and ear.parameters["weights"] == ear.weights.sha256
     assert embed(ear.network(file), ear.front(noise(32_000, 32_000)), batch=1).values.shape == (4, 96)
     with pytest.raises(WeightsError, match="does not fit MobileNet"):
@@ -515,7 +515,7 @@ def mn04(shared: Path) -> Path:
 
 
 def test_published_weights_of_mn04_load_strictly(mn04: Path) -> None:
-    assert own(PUBLISHED["mn04"], mn04).sha256 == PUBLISHED["mn04"].sha256
+    assert own("efficientat", mn04).sha256 == PUBLISHED["mn04"].sha256
     held = torch.load(mn04, weights_only=True, map_location="cpu")
     network = MobileNet(WIDTHS["mn04"])
     assert {name: tensor.shape for name, tensor in network.state_dict().items()} == {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avsed.config import Config, load_config
+from avsed.config import Config, DataConfig, load_config
 from avsed.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -76,7 +76,7 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_the_paper_s_configuration_is_the_default() -> None:
-    assert load_config(CONFIGS / "paper.yaml") == Config()
+    assert load_config(CONFIGS / "paper.yaml") == Config(data=DataConfig(sources=("AudioSet",)))
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,18 @@ import pytest
 import torch
 
 from avsed.config import Config
-from avsed.detector import Detector, score_stream
+from avsed.detector import Detector
 from avsed.errors import CheckpointError, MediaError
+from avsed.features.extractors import describe
+from avsed.features.live import Recording
 from avsed.features.logmel import LogMel, log_mel
+from avsed.features.options import LOGMEL
 from avsed.features.sequence import FeatureSequence
 from avsed.features.standardise import Standardiser
 from avsed.media import Audio, read_audio, write_clip
+from avsed.model.batch import Batch
 from avsed.model.crnn import Crnn
+from avsed.scores import Scores
 from avsed.system import System
 
 RATE = 22100
@@ -34,8 +41,15 @@ def system() -> System:
     with torch.no_grad():
         model.classifier.weight.mul_(8)  # so that probabilities differ between frames
         for _ in range(20):
-            model(torch.from_numpy(standardiser.apply(noise))[None, :120])
-    return System(config, ("a", "b", "c"), standardiser, model.eval(), 2 * RATE // 366 + 1)
+            model(Batch(torch.from_numpy(standardiser.apply(noise))[None, :120]))
+    return System(
+        config,
+        ("a", "b", "c"),
+        standardiser,
+        model.eval(),
+        2 * RATE // 366 + 1,
+        {LOGMEL: describe(LogMel(config.features))},
+    )
 
 
 def sound(seconds: float, seed: int = 1) -> np.ndarray:
@@ -45,6 +59,20 @@ def sound(seconds: float, seed: int = 1) -> np.ndarray:
     return (0.2 * random.normal(size=len(t)) * swell + 0.3 * np.sin(2 * np.pi * 300 * t * (1 + 0.1 * t))).astype(
         np.float32
     )
+
+
+@dataclass(frozen=True)
+class Heard(Recording):
+    """A recording that arrives as blocks of sound, and has no pictures."""
+
+    blocks: Iterator[Audio] = field(default=iter(()))
+
+    def sound(self, rate: int) -> Iterator[Audio]:
+        return self.blocks
+
+
+def score_stream(system: System, name: str, blocks: Iterator[Audio]) -> Scores:
+    return Detector(system).score(Heard(Path(name), blocks))
 
 
 def blocks(samples: np.ndarray, size: int, start: float = 0.0):  # type: ignore[no-untyped-def]
@@ -57,7 +85,7 @@ def test_a_clip_is_scored_as_in_evaluation(system: System, seconds: float) -> No
     samples = sound(seconds)
     streamed = score_stream(system, "x", blocks(samples, 1000, start=0.25))
     features = LogMel(system.config.features).extract(Audio(samples, RATE, 0.25))
-    (evaluated,) = system.score(["x"], [features])
+    (evaluated,) = system.score(["x"], [{LOGMEL: features}])
     assert np.array_equal(streamed.frames, evaluated.frames)
     assert np.array_equal(streamed.boundaries, evaluated.boundaries)
     assert np.array_equal(streamed.tags, evaluated.tags)
@@ -68,10 +96,10 @@ def test_a_clip_is_scored_as_in_evaluation(system: System, seconds: float) -> No
 def test_a_batch_of_clips_scores_as_each_alone(system: System) -> None:
     extractor = LogMel(system.config.features)
     clips = {str(n): extractor.extract(Audio(sound(s, n), RATE, 0.0)) for n, s in enumerate((0.4, 2.0, 1.1, 0.03, 1.9))}
-    together = list(system.score(list(clips), list(clips.values()), batch=3))
+    together = list(system.score(list(clips), [{LOGMEL: clip} for clip in clips.values()], batch=3))
     assert [scores.clip for scores in together] == list(clips)
     for scores in together:
-        (alone,) = system.score([scores.clip], [clips[scores.clip]])
+        (alone,) = system.score([scores.clip], [{LOGMEL: clips[scores.clip]}])
         assert np.abs(alone.frames - scores.frames).max() < 1e-5
         assert np.abs(alone.tags - scores.tags).max() < 1e-5
 
@@ -126,7 +154,7 @@ def test_windows_agree_with_the_whole_where_both_see_the_same(system: System) ->
     samples[:: 5 * period] = 0.99  # every window has the same peak, so the same normalisation
     windows = score_stream(system, "x", blocks(samples, 5000)).frames
     features = LogMel(system.config.features).extract(Audio(samples, RATE, 0.0))
-    (whole,) = system.score(["x"], [features])
+    (whole,) = system.score(["x"], [{LOGMEL: features}])
     difference = np.abs(windows - whole.frames)
     assert np.median(difference) < 0.02
     shifted = np.abs(windows[3:] - whole.frames[:-3])
@@ -176,5 +204,5 @@ def test_late_sound_keeps_its_time(system: System) -> None:
     sequence = FeatureSequence.regular(
         log_mel(sound(1.0), system.config.features), system.config.features, begin=1.5, duration=1.0
     )
-    (short,) = system.score(["x"], [sequence])
+    (short,) = system.score(["x"], [{LOGMEL: sequence}])
     assert np.diff(short.boundaries)[1:-1] == pytest.approx(system.period)

@@ -10,6 +10,7 @@ import torch
 
 from avsed.config import ModelConfig
 from avsed.model import fused
+from avsed.model.batch import Batch
 from avsed.model.crnn import ConvolutionBlock, Crnn, Output
 from avsed.model.fused import actual_rate
 
@@ -40,7 +41,7 @@ def test_outputs_gradients_and_statistics_equal_the_plain_path(
     weights = torch.randn(5, 16, 10)
 
     def run(model: Crnn, dtype: torch.dtype) -> tuple[Output, Crnn]:
-        output = model.to(dtype)(x.to(dtype), frames)
+        output = model.to(dtype)(Batch(x.to(dtype), lengths=frames))
         ((output.frames * weights).sum() + output.clips.square().sum()).backward()
         return output, model
 

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 
 from avsed.config import ModelConfig, TrainingConfig
-from avsed.data.bank import FeatureBank, ShuffledStream
+from avsed.data.bank import FeatureBank, ShuffledStream, StreamBank
 from avsed.errors import AvsedError, CheckpointError
 from avsed.features.sequence import FeatureSequence
-from avsed.features.standardise import Standardiser
+from avsed.model.batch import Batch, join
 from avsed.model.crnn import Crnn, Output
 from avsed.run import Run
 from avsed.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -52,11 +52,15 @@ def clips(*, weak: int = 7, unlabelled: int = 5, resident: bool = True) -> Train
             FeatureSequence(generator.normal(size=(n, 8)).astype(np.float32), np.arange(n) * 0.1, 0.0, n * 0.1)
             for n in lengths
         ]
-        identity = Standardiser(mean=np.zeros(8, np.float32), deviation=np.ones(8, np.float32))
         loads = [lambda s=s: s for s in sequences]
-        return FeatureBank(
-            loads, lengths, standardiser=identity, multiple=4, device=torch.device("cpu"), resident=resident
+        spectra = StreamBank(
+            loads,
+            lambda _, sequence: (sequence.values, np.arange(sequence.rows)),
+            dims=8,
+            device=torch.device("cpu"),
+            rows=sum(lengths) if resident else None,
         )
+        return FeatureBank(spectra, {}, lengths, time_pool=4)
 
     tags = torch.from_numpy(generator.integers(0, 2, (weak, 3)).astype(np.float32))
     return TrainingClips(bank(weak), tags, bank(unlabelled) if unlabelled else None)
@@ -104,7 +108,7 @@ def test_the_teacher_averages_parameters_but_not_buffers() -> None:
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.add_(1.0)
-    student(torch.randn(2, 8, 8))  # moves the student's running statistics only
+    student(Batch(torch.randn(2, 8, 8)))  # moves the student's running statistics only
     update_teacher(teacher, student, decay=0.9)
     for name, value in teacher.named_parameters():
         torch.testing.assert_close(value, before[name] + 0.1)
@@ -118,7 +122,7 @@ def first_losses(config: TrainingConfig) -> torch.Tensor:
     one = trainer(config)
     x, tags = torch.randn(4, 16, 8), torch.tensor([[1.0, 0, 0], [0, 1, 1]])
     frames = torch.tensor([16, 9, 16, 3])
-    return torch.stack([torch.stack(one.step(number, x, frames, tags)) for number in range(3)])
+    return torch.stack([torch.stack(one.step(number, Batch(x, lengths=frames), tags)) for number in range(3)])
 
 
 def test_mixed_precision_trains_alike() -> None:
@@ -127,9 +131,9 @@ def test_mixed_precision_trains_alike() -> None:
     for block in student.convolutions.blocks:
         block.dropout.p = 0.0
     x = torch.randn(2, 16, 8)
-    frames = student(x).frames
+    frames = student(Batch(x)).frames
     with torch.autocast("cpu", torch.bfloat16):
-        half = student(x).frames
+        half = student(Batch(x)).frames
     assert frames.dtype == half.dtype == torch.float32
     torch.testing.assert_close(half, frames, atol=0.02, rtol=0)
     single, mixed = (first_losses(TrainingConfig(steps=10, precision=p)) for p in ("fp32", "bf16"))
@@ -152,10 +156,10 @@ def test_no_step_waits_for_the_gpu(precision: str) -> None:
     one = trainer(TrainingConfig(steps=10, precision=precision))
     one = MeanTeacher(one.student.cuda(), one.config, seed=1)
     x, tags, frames = torch.randn(4, 16, 8).cuda(), torch.ones(2, 3).cuda(), torch.tensor([16, 9, 16, 3])
-    one.step(0, x, frames, tags)
+    one.step(0, Batch(x, lengths=frames), tags)
     try:
         torch.cuda.set_sync_debug_mode("error")
-        losses = one.step(1, x, frames, tags)
+        losses = one.step(1, Batch(x, lengths=frames), tags)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.isfinite(losses.total)
@@ -166,7 +170,7 @@ def test_student_and_teacher_drop_different_values() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 16, 8)
     with torch.no_grad():
-        assert not torch.equal(one.student(x).frames, one.teacher(x).frames)
+        assert not torch.equal(one.student(Batch(x)).frames, one.teacher(Batch(x)).frames)
 
 
 def test_training_lowers_the_loss_and_moves_the_teacher(tmp_path: Path) -> None:
@@ -225,10 +229,10 @@ def test_a_stream_gives_every_clip_once_a_round_in_an_order_of_its_own() -> None
 def test_resident_and_streamed_features_are_the_same() -> None:
     kept, streamed = clips(resident=True), clips(resident=False)
     for index in ([0, 1, 2], [3], [6, 6]):
-        (a, frames_a), (b, frames_b) = kept.weak.gather(np.array(index)), streamed.weak.gather(np.array(index))
-        assert torch.equal(a, b)
-        assert (frames_a is None and frames_b is None) or torch.equal(frames_a, frames_b)
-        assert a.shape[1] % 4 == 0
+        a, b = kept.weak.gather(np.array(index)), streamed.weak.gather(np.array(index))
+        assert torch.equal(a.spectra, b.spectra)
+        assert (a.lengths is None and b.lengths is None) or torch.equal(a.lengths, b.lengths)
+        assert a.spectra.shape[1] % 4 == 0
 
 
 def weights(one: MeanTeacher) -> dict[str, torch.Tensor]:
@@ -244,10 +248,8 @@ def test_a_checkpoint_holds_everything(tmp_path: Path) -> None:
     parts = trainer(config)
 
     def step(one: MeanTeacher, number: int) -> None:
-        from avsed.training.loop import _join
-
-        batch = _join(data.weak.gather(streams[0].batch(number)), data.unlabelled.gather(streams[1].batch(number)))
-        one.step(number, *batch, data.tags[torch.from_numpy(streams[0].batch(number))])
+        both = [data.weak.gather(streams[0].batch(number)), data.unlabelled.gather(streams[1].batch(number))]
+        one.step(number, join(both, time_pool=4), data.tags[torch.from_numpy(streams[0].batch(number))])
 
     for number in range(9):
         step(whole, number)

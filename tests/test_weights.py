@@ -140,14 +140,14 @@ class TestFinding:
 
     def test_own_file_is_known_by_its_own_hash(self, tmp_path: Path) -> None:
         path = put(tmp_path, CONTENT[:-1] + b"!", "tuned.safetensors")
-        mine = own(describe(), path)
+        mine = own("somenet", path)
         assert mine.sha256 != describe().sha256 and mine.pretrained_on == ("not declared",)
         assert find(mine, given=path) == path == get(mine, folder=tmp_path)
         path.write_bytes(CONTENT)
         with pytest.raises(WeightsError, match="a file of your own"):
             find(mine, given=path)
         with pytest.raises(WeightsError, match="cannot be read"):
-            own(describe(), tmp_path / "absent")
+            own("somenet", tmp_path / "absent")
 
 
 class TestFetching:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+from typer.core import TyperCommand
 
 from avsed import __version__
 from avsed.errors import AvsedError
@@ -21,6 +22,7 @@ app = typer.Typer(
     help="Audio tagging and sound event detection from weakly labelled recordings.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -31,6 +33,14 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the configuration, as training.steps=500."),
 ]
 Workers = Annotated[Optional[int], typer.Option(min=1, help="Processes that decode; default: one a core.")]  # noqa: UP045
+Missing = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="error|drop|learned",
+        help="What about clips without the sound or pictures that the model takes: an error, left out, or a learned vector "
+        "in their place.",
+    ),
+]
 Device = Annotated[Optional[str], typer.Option(help="auto, cpu, cuda or cuda:N.")]  # noqa: UP045
 
 
@@ -86,17 +96,43 @@ def check(
     raise typer.Exit(1 if report.failed(strict=strict) else 0)
 
 
-@app.command()
+class _SeveralFeatures(TyperCommand):
+    """A command whose option --features takes all words up to the next option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        option, spread, taking = "--features", [], False
+        for place, word in enumerate(args):
+            if word.startswith("-"):
+                taking = word.partition("=")[0] == option
+            elif taking and args[place - 1] != option:
+                spread.append(option)
+            spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
+@app.command(cls=_SeveralFeatures)
 def extract(
     data: Annotated[Path, typer.Argument(help="Folder of a data set, or a configuration (YAML) that names one.")],
+    features: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="NAME...",
+            help="Extractors, all in one decoding pass: logmel, vggish, efficientat, aisfx, vgg16, efficientnet-lite0; or "
+            "spectral, auditory, visual. All words up to the next option; default: what the configuration's model takes.",
+        ),
+    ] = None,
+    device: Device = None,
     workers: Workers = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compute the features of all clips and keep them in the cache."""
+    """Compute features of all clips and keep them in the cache; what is there is not computed again.
+
+    avsed extract DATA --features logmel vggish vgg16
+    """
     from avsed.commands import extract as run_extract
 
-    found = run_extract(data, settings=settings or (), workers=workers)
+    found = run_extract(data, features=features or (), settings=settings or (), workers=workers, device=device)
     _print(found.to_dict(), as_json, found.render)
     raise typer.Exit(1 if found.failed else 0)
 
@@ -106,6 +142,15 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder of a data set, or a configuration (YAML).")],
     out: Annotated[Path, typer.Option(help="Folder of the training; the same command goes on where it stopped.")],
     config: Annotated[Optional[Path], typer.Option(help="Configuration (YAML).")] = None,  # noqa: UP045
+    inputs: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="NAME+NAME",
+            help="What the model takes: spectral, auditory and visual in any combination, or extractors by name, as in "
+            "spectral+aisfx+efficientnet-lite0.",
+        ),
+    ] = None,
+    missing: Missing = None,
     seed: Annotated[Optional[int], typer.Option(help="Seed of weights, order and dropout.")] = None,  # noqa: UP045
     device: Device = None,
     workers: Workers = None,
@@ -116,7 +161,15 @@ def train(
     from avsed.commands import train as run_train
 
     trained = run_train(
-        data, out=out, config=config, seed=seed, device=device, settings=settings or (), workers=workers
+        data,
+        out=out,
+        config=config,
+        inputs=inputs,
+        missing=missing,
+        seed=seed,
+        device=device,
+        settings=settings or (),
+        workers=workers,
     )
     _print(trained.to_dict(), as_json, trained.render)
 
@@ -126,6 +179,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a training.")],
     data: Annotated[Optional[Path], typer.Option(help="Folder of the data set, if it has moved.")] = None,  # noqa: UP045
     split: Annotated[Optional[str], typer.Option(help="Split to score; default: the test split.")] = None,  # noqa: UP045
+    missing: Missing = None,
     device: Device = None,
     workers: Workers = None,
     settings: Settings = None,
@@ -134,7 +188,9 @@ def evaluate(
     """Score a trained system on labelled clips: clip, segment and event F1, each class by itself."""
     from avsed.commands import evaluate as run_evaluate
 
-    found = run_evaluate(run, data=data, split=split, device=device, workers=workers, settings=settings or ())
+    found = run_evaluate(
+        run, data=data, split=split, device=device, workers=workers, missing=missing, settings=settings or ()
+    )
     _print(found.to_dict(), as_json, found.render)
 
 
@@ -179,14 +235,22 @@ def demo(
     quick: Annotated[
         bool, typer.Option(help="The shortest run that goes through every step; it learns little.")
     ] = False,
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="NAME",
+            help="What to train with: spectral, auditory and visual in any combination, as spectral+visual, or all seven; "
+            "default: spectral, and all for which weights are here.",
+        ),
+    ] = None,
     device: Device = None,
     threads: Annotated[Optional[int], typer.Option(min=1, help="CPU cores to use; default: all.")] = None,  # noqa: UP045
     as_json: AsJson = False,
 ) -> None:
-    """Write a small data set of videos, train on it, evaluate, and detect the events of one clip."""
+    """Write a small data set of videos, train on it without and with borrowed features, evaluate, and detect events."""
     from avsed.demo import demo as run_demo
 
-    found = run_demo(out, quick=quick, device=device, threads=threads)
+    found = run_demo(out, settings=settings or (), quick=quick, device=device, threads=threads)
     _print(found.to_dict(), as_json, found.render)
 
 

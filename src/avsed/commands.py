@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from avsed import console
 from avsed.config import Config, load_config
-from avsed.errors import AnnotationError, ConfigError
+from avsed.errors import AnnotationError, ConfigError, nearest
+from avsed.features.options import LOGMEL, MODALITIES
 from avsed.files import write_json
 from avsed.run import Run, versions
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from avsed.data.check import CheckReport
     from avsed.evaluation import Evaluation
-    from avsed.features.extraction import ExtractionResult
+    from avsed.features.bookkeeping import ExtractionResult, Remark
     from avsed.predictions import Predictions
     from avsed.tables import Problem
     from avsed.training.train import Trained
@@ -33,11 +35,14 @@ def configure(
     settings: Sequence[str] = (),
     seed: int | None = None,
     device: str | None = None,
+    inputs: str | None = None,
+    missing: str | None = None,
 ) -> Config:
     """The configuration of a command: a file, or the defaults, with the data set's folder and overrides.
 
     data : folder of a data set, or a configuration that names one
     settings : ``KEY=VALUE`` overrides
+    inputs, missing : ``inputs`` (as ``spectral+visual``) and ``fusion.missing``
 
     Raises ConfigError if there is no such folder or file, or a value does not fit.
     """
@@ -57,6 +62,10 @@ def configure(
         given.append(f"seed={seed}")
     if device is not None:
         given.append(f"device={device}")
+    if inputs is not None:
+        given.append(f"inputs={inputs}")
+    if missing is not None:
+        given.append(f"fusion.missing={missing}")
     return load_config(config, given)
 
 
@@ -78,19 +87,38 @@ def check(data: str | Path, *, settings: Sequence[str] = ()) -> CheckReport:
 
 @dataclass(frozen=True)
 class Extracted:
-    """What an extraction did, split by split. problems : of the tables, and recordings that are missing"""
+    """What an extraction did, split by split.
+
+    extractors : their names
+    problems : of the tables, and recordings that are missing
+    streams_may_lack : whether a training with this configuration would go on without a clip's sound or pictures
+    device : where networks ran, for people; None if none was asked for
+    """
 
     splits: dict[str, ExtractionResult]
+    extractors: tuple[str, ...]
     problems: tuple[Problem, ...]
+    streams_may_lack: bool
+    device: str | None
 
     @property
     def failures(self) -> list[str]:
         return [f"{failure.path}: {failure.message}" for result in self.splits.values() for failure in result.failures]
 
     @property
+    def absent(self) -> list[str]:
+        return [
+            f"{absent.path}: {absent.message}"
+            for result in self.splits.values()
+            for remarks in result.absent.values()
+            for absent in remarks
+        ]
+
+    @property
     def failed(self) -> bool:
         """Whether features are missing or tables have errors, so that a training would not begin."""
-        return bool(self.failures) or any(problem.severity == "error" for problem in self.problems)
+        lacking = bool(self.failures) or (bool(self.absent) and not self.streams_may_lack)
+        return lacking or any(problem.severity == "error" for problem in self.problems)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -99,45 +127,102 @@ class Extracted:
                 "clips": len(result.files),
                 "extracted": result.done,
                 "cached": result.cached,
-                "failures": [{"clip": f.name, "path": str(f.path), "message": f.message} for f in result.failures],
-                "warnings": [{"clip": w.name, "path": str(w.path), "message": w.message} for w in result.warnings],
+                "failures": _plain(result.failures),
+                "absent": {stream: _plain(remarks) for stream, remarks in result.absent.items()},
+                "warnings": _plain(result.warnings),
                 "seconds": result.seconds,
                 "clips_per_s": result.clips_per_s,
+                "network_waited": result.waiting,
                 "workers": result.workers,
             }
             for name, result in self.splits.items()
         }
-        return {"splits": splits, "problems": [problem._asdict() for problem in self.problems]}
+        return {
+            "extractors": list(self.extractors),
+            "device": self.device,
+            "splits": splits,
+            "problems": [problem._asdict() for problem in self.problems],
+        }
 
     def render(self) -> Iterator[RenderableType]:
         """What the command prints."""
         for name, result in self.splits.items():
             rate = f", {result.clips_per_s:.1f} clips/s with {result.workers} workers" if result.done else ""
+            if result.done and self.device is not None:
+                rate += f", network waited {100 * result.waiting:.0f} % of the time"
+            kinds = {"audio": "sound", "video": "pictures"}
+            lacks = "".join(f", {len(found)} without {kinds[stream]}" for stream, found in result.absent.items())
             yield (
                 f"{name}: {result.done} extracted, {result.cached} cached, {len(result.failures)} failed, "
-                f"{len(result.warnings)} mended{rate}"
+                f"{len(result.warnings)} mended{lacks}{rate}"
             )
         yield from self.failures
+        yield from self.absent
         yield from (f"{problem.severity}: {problem}" for problem in self.problems)
 
 
-def extract(data: str | Path, *, settings: Sequence[str] = (), workers: int | None = None) -> Extracted:
-    """Compute the log-mel maps of all clips of a data set and keep them in the cache.
+def extract(
+    data: str | Path,
+    *,
+    features: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    workers: int | None = None,
+    device: str | None = None,
+) -> Extracted:
+    """Compute features of all clips of a data set in one decoding pass, and keep them in the cache.
+
+    features : extractors by name, or spectral, auditory and visual as in the configuration's ``inputs``; by default what
+        the model of the configuration takes
+    device : where pretrained networks run
 
     Missing recordings and errors of the tables are listed and stop nothing; with ``data.missing: drop`` the clips without a
     recording are left out.
     """
+    from avsed.data.features import extract_split
     from avsed.data.folder import open_data
-    from avsed.training.preparation import extract_split
+    from avsed.features.extractors import make_extractors
 
-    config = configure(data, settings=settings)
+    config = configure(data, settings=settings, device=device)
+    names = _extractor_names(features, config) or config.streams
     if config.data.root is None:
         raise ConfigError(f"{data}: names no data set; set data.root")
     missing: Literal["drop", "report"] = "drop" if config.data.missing == "drop" else "report"
+    extractors = make_extractors(names, config)
+    where = told = None
+    if names != (LOGMEL,):  # PyTorch takes a second to be imported
+        from avsed.device import choose_device, describe, set_threads
+
+        set_threads(config.threads)
+        where = choose_device(config.device)
+        console.note(f"device: {(told := describe(where))}")
     found = open_data(config.data.root, splits=config.data.splits, labels=config.data.labels, missing=missing)
     return Extracted(
-        {name: extract_split(split, config, workers=workers) for name, split in found.splits.items()}, found.problems
+        {name: extract_split(split, extractors, workers=workers, device=where) for name, split in found.splits.items()},
+        names,
+        found.problems,
+        streams_may_lack=config.fusion.missing != "error",
+        device=told,
     )
+
+
+def _extractor_names(words: Sequence[str], config: Config) -> tuple[str, ...]:
+    """Names of extractors, each once, out of names and roles, which ``+`` or a comma may join.
+
+    Raises ConfigError, with the nearest known name.
+    """
+    roles = {"spectral": LOGMEL, "auditory": config.fusion.auditory, "visual": config.fusion.visual}
+    known = (*MODALITIES, *roles)
+    names = [name for word in words for name in re.split(r"[+,]", word)]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--features: no extractor is called {name!r}{nearest(name, known)}; known are {', '.join(known)}"
+            )
+    return tuple(dict.fromkeys(roles.get(name, name) for name in names))
+
+
+def _plain(remarks: Sequence[Remark]) -> list[dict[str, str]]:
+    return [{"clip": name, "path": str(path), "message": message} for name, path, message in remarks]
 
 
 def train(
@@ -147,13 +232,16 @@ def train(
     config: str | Path | None = None,
     seed: int | None = None,
     device: str | None = None,
+    inputs: str | None = None,
+    missing: str | None = None,
     settings: Sequence[str] = (),
     workers: int | None = None,
 ) -> Trained:
     """Train by mean teacher; see `avsed.training.train.train`."""
     from avsed.training.train import train as run_train
 
-    return run_train(configure(data, config=config, settings=settings, seed=seed, device=device), out, workers=workers)
+    chosen = configure(data, config=config, settings=settings, seed=seed, device=device, inputs=inputs, missing=missing)
+    return run_train(chosen, out, workers=workers)
 
 
 def evaluate(
@@ -163,15 +251,19 @@ def evaluate(
     split: str | None = None,
     device: str | None = None,
     workers: int | None = None,
+    missing: str | None = None,
     settings: Sequence[str] = (),
 ) -> Evaluation:
     """Score a trained system on a strongly labelled split; scores, events and results are kept in the run.
 
+    missing : ``drop`` leaves clips out that lack a stream which the system takes
     settings : overrides of ``postprocessing``, ``metrics`` and ``data`` for this evaluation
     """
     from dataclasses import replace
 
     from avsed.device import choose_device, describe, set_threads
+    from avsed.features.extractors import restore
+    from avsed.features.provenance import provenance
     from avsed.scores import write_scores
     from avsed.system import System
     from avsed.tables import write_events
@@ -187,6 +279,11 @@ def evaluate(
         )
     given = [*settings, *([f"data.root={_quoted(Path(data))}"] if data is not None else [])]
     config = load_config(folder.config_file, given)
+    if missing is not None and missing != config.fusion.missing:
+        if "learned" in (missing, config.fusion.missing):
+            learned = "has learned" if missing != "learned" else "has not learned"
+            raise ConfigError(f"--missing {missing}: {run} {learned} what stands for an absent stream")
+        config = load_config(folder.config_file, [*given, f"fusion.missing={missing}"])
     set_threads(config.threads)
     where = choose_device(device or config.device)
     console.note(f"device: {describe(where)}")
@@ -197,8 +294,9 @@ def evaluate(
     labelled = open_configured(
         config.model_copy(update={"data": config.data.model_copy(update={"labels": system.labels})})
     ).split(chosen)
+    extractors = {name: restore(name, config, told) for name, told in system.extractors.items()}
     reference_events(labelled)  # before its features are computed
-    labelled, files = split_features(labelled, config, workers=workers)
+    labelled, files = split_features(labelled, config, extractors, device=where, workers=workers)
     scores = list(score_split(system, labelled, files))
     trained = folder.about()
     about = {
@@ -213,6 +311,9 @@ def evaluate(
         "versions": versions(),
         "device": describe(where),
         "frame_period": system.period,
+        "inputs": list(config.inputs),
+        "extractors": system.extractors,
+        "provenance": provenance(system.extractors, config.data.sources),
     }
     evaluation, events = evaluate_on(system, labelled, scores, about)
     write_scores(folder.scores(chosen), scores)

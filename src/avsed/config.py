@@ -40,6 +40,9 @@ class DataConfig(Section):
     splits: dict[str, SplitSource] | None = Field(None, description="tables and media, where the layout is another one")
     labels: tuple[str, ...] | None = Field(None, description="the classes; by default those of the training tables")
     missing: Literal["error", "drop"] = Field("error", description="what to do about clips whose media are missing")
+    sources: tuple[str, ...] = Field(
+        (), description="public data sets that the clips come from: marks networks that may have learned from them"
+    )
     weak: str = Field("weak", description="split of the weakly labelled training clips")
     unlabelled: str | None = Field("unlabeled", description="split of the unlabelled training clips; null for none")
     validation: str | None = Field("validation", description="split scored during training; null for none")

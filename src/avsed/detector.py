@@ -11,20 +11,24 @@ one batch wait for each other hundreds of times in it, which beside other work o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from avsed.annotations import Event
 from avsed.config import PostprocessingConfig
-from avsed.features.logmel import log_mel
+from avsed.data.clips import clip_grid
+from avsed.features.extractors import restore
+from avsed.features.live import LiveFeatures, Recording
+from avsed.features.logmel import LogMel
 from avsed.features.sequence import FeatureSequence
-from avsed.media import Audio, stream_audio
+from avsed.features.weights import find
 from avsed.model.pooling import linear_softmax
 from avsed.postprocessing import detect_events, detect_tags
 from avsed.run import Run
@@ -34,6 +38,9 @@ from avsed.timeline import pooled_frames, spectral_frames
 
 BATCH = 8  # windows scored at once
 CPU_BATCH = 4  # the same on a CPU: maps stay below 32 MB, from where on memory is fetched anew each time, page by page
+
+Ready = Callable[[], dict[str, FeatureSequence]]
+"""What is left to do for a window's features, by extractor."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,19 @@ class Detector:
 
     system : the trained system
     postprocessing : how scores become decisions; by default as in the system's configuration
+
+    Raises WeightsError if the weights of a network that the system needs are not at hand.
     """
 
     def __init__(self, system: System, *, postprocessing: PostprocessingConfig | None = None) -> None:
         self.system = system
         self.postprocessing = postprocessing or system.config.postprocessing
+        self.extractors = {name: restore(name, system.config, told) for name, told in system.extractors.items()}
+        self.networks = {
+            name: extractor.network(find(extractor.weights)).to(system.device)
+            for name, extractor in self.extractors.items()
+            if not isinstance(extractor, LogMel)
+        }
 
     @classmethod
     def load(cls, run: str | Path, *, device: str = "auto") -> Detector:
@@ -91,31 +106,31 @@ class Detector:
     def detect(self, path: str | Path) -> Detection:
         """Tags and events of one recording.
 
-        Raises MediaError, naming the file, if it cannot be decoded or has no sound.
+        Raises MediaError, naming the file, if it cannot be decoded or lacks a stream that the system needs.
         """
-        scores = self.score(path)
+        scores = self.score(Recording(Path(path)))
         return Detection(
             Path(path), scores, detect_tags(scores, self.postprocessing), detect_events(scores, self.postprocessing)
         )
 
-    def score(self, path: str | Path) -> Scores:
+    def score(self, recording: Recording) -> Scores:
         """Frame and clip probabilities of one recording; the clip probability is Equation 1 over all its frames."""
-        blocks = stream_audio(path, rate=self.system.config.features.rate)
-        return score_stream(self.system, str(path), blocks)
-
-
-def score_stream(system: System, name: str, blocks: Iterator[Audio]) -> Scores:
-    """Scores of a recording that arrives in consecutive blocks of samples.
-
-    blocks : at least one sample in all, at the rate of the system's features
-    """
-    training = system.model.training
-    system.model.eval()  # here, for all threads: `System.frames_of` then changes nothing while others compute
-    try:
-        with _one_thread_each() as threads:
-            return _score_blocks(system, name, blocks, threads if system.device.type == "cpu" else 1)
-    finally:
-        system.model.train(training)
+        system = self.system
+        training = system.model.training
+        system.model.eval()  # here, for all threads: `System.frames_of` then changes nothing while others compute
+        try:
+            with _one_thread_each() as threads, _Windows(system, threads) as windows:
+                features = LiveFeatures(
+                    recording,
+                    self.extractors,
+                    self.networks,
+                    rate=system.config.features.rate,
+                    optional=system.config.fusion.missing == "learned",
+                    submit=windows.submit,
+                )
+                return _score(system, str(recording.path), features, windows)
+        finally:
+            system.model.train(training)
 
 
 @contextmanager
@@ -129,31 +144,24 @@ def _one_thread_each() -> Iterator[int]:
         torch.set_num_threads(threads)
 
 
-def _score_blocks(system: System, name: str, blocks: Iterator[Audio], threads: int) -> Scores:
-    features, pool = system.config.features, system.config.model.time_pool
-    buffer, begin, offset = np.zeros(0, np.float32), None, 0  # offset: position of buffer[0] in the recording, samples
-    with _Windows(system, threads) as window:
-        for block in blocks:
-            begin = block.start if begin is None else begin
-            buffer = np.concatenate([buffer, block.samples])
-            # A window is scored once more than the sound it needs is there, so that the last one can be laid flush with the end.
-            while len(buffer) > window.samples + window.advance:
-                window.add(offset // window.frame, buffer[: window.samples])
-                buffer, offset = buffer[window.advance :], offset + window.advance
-        total = offset + len(buffer)
-        spectral = spectral_frames(total, features.hop)
-        count = pooled_frames(spectral, pool)
-        begin = begin or 0.0
-        duration = total / features.rate
-        if offset == 0 and spectral <= system.window:
-            sequence = FeatureSequence.regular(log_mel(buffer, features), features, begin=begin, duration=duration)
-            return next(system.score([name], [sequence]))
-        if len(buffer) > window.samples:  # one more whole window before the last
-            window.add(offset // window.frame, buffer[: window.samples])
-        last = max(0, count - window.frames)
-        window.add(last, buffer[last * window.frame - offset :])
-        frames = window.join(count)
-    grid = system.grid(spectral, begin=begin, duration=duration)
+def _score(system: System, name: str, features: LiveFeatures, windows: _Windows) -> Scores:
+    hop, pool = system.config.features.hop, system.config.model.time_pool
+    first = 0  # model frame at which the next window begins
+    # A window is scored once more than the sound it needs is there, so that the last one can be laid flush with the end.
+    while features.reaches(first * windows.frame + windows.samples + windows.advance * windows.frame):
+        windows.add(first, features.stretch(first * windows.frame, first * windows.frame + windows.samples))
+        first += windows.advance
+    total = features.total
+    spectral = spectral_frames(total, hop)
+    if first == 0 and spectral <= system.window:
+        return next(system.score([name], [features.stretch(0, None)()]))
+    if total > first * windows.frame + windows.samples:  # one more whole window before the last
+        windows.add(first, features.stretch(first * windows.frame, first * windows.frame + windows.samples))
+    count = pooled_frames(spectral, pool)
+    last = max(0, count - windows.frames)
+    windows.add(last, features.stretch(last * windows.frame, None))
+    frames = windows.join(count)
+    grid = system.grid(spectral, begin=features.begin, duration=total / system.config.features.rate)
     tags = linear_softmax(torch.from_numpy(frames)[None])[0].numpy()
     return Scores(name, system.labels, frames, grid.boundaries, tags)
 
@@ -161,22 +169,24 @@ def _score_blocks(system: System, name: str, blocks: Iterator[Audio], threads: i
 class _Windows:
     """Overlapping windows of a recording, scored in batches by threads and joined by weight.
 
-    frames, samples : length of a window; advance : samples from one window to the next; frame : samples of a model frame
+    frames, samples : length of a window; advance : frames from one window to the next; frame : samples of a model frame
     """
 
     def __init__(self, system: System, threads: int) -> None:
-        features, pool = system.config.features, system.config.model.time_pool
-        self._system, self._features, self._pool = system, features, pool
-        self.frame = pool * features.hop
+        pool = system.config.model.time_pool
+        self._system = system
+        self.frame = pool * system.config.features.hop
         self.frames = max(2, system.window // pool)
         self.samples = self.frames * self.frame - 1  # gives frames * pool spectral frames
-        self.advance = max(1, self.frames // 2) * self.frame
+        self.advance = max(1, self.frames // 2)
         places = np.arange(self.frames) + 0.5
         self._weights = np.minimum(places, self.frames - places).astype(np.float32)  # a triangle, positive everywhere
-        self._batch = CPU_BATCH if system.device.type == "cpu" else BATCH
-        self._ahead = 2 * threads  # batches of samples held in memory
+        on_cpu = system.device.type == "cpu"
+        self._batch = CPU_BATCH if on_cpu else BATCH
+        threads = threads if on_cpu else 1
+        self._ahead = 2 * threads  # batches of samples and pictures held in memory
         self._threads = ThreadPoolExecutor(threads, "windows", initializer=torch.set_num_threads, initargs=(1,))
-        self._waiting: list[tuple[int, np.ndarray]] = []
+        self._waiting: list[tuple[int, Ready]] = []
         self._scored: deque[Future[list[tuple[int, np.ndarray]]]] = deque()
         self._found: list[tuple[int, np.ndarray]] = []
 
@@ -186,9 +196,13 @@ class _Windows:
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def add(self, first: int, samples: np.ndarray) -> None:
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        """Have a thread do what windows that are added later wait for: threads take work in the order it was given."""
+        return self._threads.submit(work)
+
+    def add(self, first: int, ready: Ready) -> None:
         """A window that begins with model frame ``first`` of the recording."""
-        self._waiting.append((first, samples))
+        self._waiting.append((first, ready))
         if len(self._waiting) == self._batch:
             self._flush()
 
@@ -199,19 +213,13 @@ class _Windows:
         while len(self._scored) > self._ahead:
             self._found += self._scored.popleft().result()
 
-    def _score(self, windows: list[tuple[int, np.ndarray]]) -> list[tuple[int, np.ndarray]]:
+    def _score(self, windows: list[tuple[int, Ready]]) -> list[tuple[int, np.ndarray]]:
         """Frame probabilities of a batch of windows; runs in several threads at once."""
-        batch = torch.zeros(len(windows), self.frames * self._pool, self._features.bands)
-        counts = []
-        for row, (_, samples) in zip(batch, windows, strict=True):
-            spectra = self._system.standardiser.apply(log_mel(samples, self._features))[: len(row)]
-            row[: len(spectra)] = torch.from_numpy(spectra)
-            counts.append(len(spectra))
-        full = min(counts) == batch.shape[1]
-        found, _ = self._system.frames_of(batch.to(self._system.device), None if full else torch.tensor(counts))
+        clips = [ready() for _, ready in windows]
+        found, _ = self._system.frames_of(self._system.bank(clips).gather(np.arange(len(clips))))
         return [
-            (first, frames[: pooled_frames(count, self._pool)])
-            for (first, _), frames, count in zip(windows, found, counts, strict=True)
+            (first, frames[: clip_grid(clip, self._system.config).count])
+            for (first, _), frames, clip in zip(windows, found, clips, strict=True)
         ]
 
     def join(self, count: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from avsed.annotations import Durations, Events, Tags
 from avsed.config import MetricsConfig, PostprocessingConfig
+from avsed.features.provenance import MARK
 from avsed.metrics import Result, clip_based, event_based, segment_based
 from avsed.postprocessing import detect_events, detect_tags
 from avsed.scores import Scores
@@ -61,6 +62,9 @@ class Evaluation:
             name = f"split {self.about['split']}" if "split" in self.about else self.about["reference"]
             gone = f", {len(mark['left_out'])} left out" if mark.get("left_out") else ""
             yield f"{name}: {mark['clips']} clips{gone}, labels {mark['sha256'][:12]}"
+        for name, told in self.about.get("provenance", {}).items():
+            mark = f": {MARK} test clips may be among {', '.join(told['overlap'])}" if told["overlap"] else ""
+            yield f"{name} was pretrained on {', '.join(told['pretrained_on'])}{mark}"
         yield _Widest([self._table(rates=True), self._table(rates=False)])
         for name, value in (
             (f"{self.first[1]} micro F1", self.clip.micro.f1),

@@ -68,7 +68,9 @@ class Run:
         ours = self.config_file.is_file()
         if ours:
             changed = load_config(self.config_file).differences(config)
-            changed = [line for line in changed if line.split(":")[0] not in ("device", "threads", "data.root")]
+            changed = [
+                line for line in changed if line.split(":")[0] not in ("device", "threads", "data.root", "data.sources")
+            ]
             if changed and self.started:
                 raise CheckpointError(
                     f"{self.folder}: holds a training with another configuration ({'; '.join(changed)}); "

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -91,6 +92,18 @@ def nearest_frames(times: np.ndarray, centres: np.ndarray) -> np.ndarray:
     left = right - 1
     right = np.minimum(right, len(centres) - 1)
     return np.where(np.abs(times - centres[left]) <= np.abs(centres[right] - times), left, right)
+
+
+def rows_of_frames(times: np.ndarray, grid: FrameGrid, alignment: Literal["time", "index"]) -> np.ndarray:
+    """For each frame of a grid the row of a feature sequence that it sees; int64 (count,).
+
+    times : float64 (rows,), centre of each row, seconds
+    alignment : ``time`` for the row nearest to the frame's centre; ``index`` for the row of the frame's own number, the
+        last one held, which is what the paper probably did: right only as far as rows and frames keep step
+    """
+    if alignment == "index":
+        return np.minimum(np.arange(grid.count), len(times) - 1)
+    return nearest_frames(grid.centres, times)
 
 
 def format_seconds(seconds: float) -> str:

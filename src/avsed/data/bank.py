@@ -1,90 +1,127 @@
 """Features of many clips, ready to be gathered into batches.
 
-A bank that is *resident* keeps all standardised frames in one tensor on the device, so that no step waits for a file; one
-that *streams* reads each batch's clips from the feature store.
+A bank that is *resident* keeps all rows on the device, so that no step waits for a file; one that *streams* reads each
+batch's clips from the feature store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from avsed.device import upload
 from avsed.features.sequence import FeatureSequence
-from avsed.features.standardise import Standardiser
+from avsed.model.batch import Batch
 from avsed.timeline import pooled_frames
 
 Load = Callable[[], FeatureSequence]
+Prepare = Callable[[int, FeatureSequence], tuple[np.ndarray, np.ndarray]]
+
+
+class StreamBank:
+    """One stream of features: what one extractor made of each clip.
+
+    loads : one function a clip, which reads its features from the store; None for a clip that lacks the stream
+    prepare : from a clip's number and its features to rows, float (rows, dims), and the row that each of its frames sees,
+        int64 (frames,)
+    dims : values in a row
+    rows : to keep all rows on ``device``, their number; None to read them from the store for each batch
+    """
+
+    def __init__(
+        self, loads: Sequence[Load | None], prepare: Prepare, *, dims: int, device: torch.device, rows: int | None
+    ) -> None:
+        self._loads, self._prepare, self.device, self.dims = loads, prepare, device, dims
+        self.missing = np.array([load is None for load in loads])
+        self._rows: torch.Tensor | None = None
+        if rows is not None:
+            self._keep(rows)
+
+    def _keep(self, rows: int) -> None:
+        """Move all rows to the device, one clip at a time, in the type in which they are stored."""
+        kept, places, count = torch.empty(rows, self.dims, dtype=torch.float16, device=self.device), [], 0
+        for clip in range(len(self._loads)):
+            values, seen = (torch.from_numpy(array) for array in self._read(clip))
+            if values.dtype != kept.dtype and len(values):
+                kept = kept.to(torch.float32)
+            kept[count : count + len(values)] = values
+            places.append(seen + count)
+            count += len(values)
+        lengths = torch.tensor([len(seen) for seen in places])
+        self._rows = kept  # (all rows, dims)
+        self._places = torch.cat(places).to(self.device)  # (all frames,): the row of each
+        self._spans = torch.stack([lengths.cumsum(0) - lengths, lengths]).to(
+            self.device
+        )  # (2, clips): first frame, frames
+
+    def _read(self, clip: int) -> tuple[np.ndarray, np.ndarray]:
+        load = self._loads[clip]
+        if load is None:
+            return np.zeros((0, self.dims), np.float16), np.zeros(0, np.int64)
+        return self._prepare(clip, load())
+
+    def gather(self, clips: torch.Tensor, length: int, *, full: bool) -> torch.Tensor:
+        """float32 (clips, length, dims) on the device, zero past each clip's end.
+
+        clips : int64 on the CPU; full : all of them have ``length`` frames
+        """
+        if self._rows is None:
+            batch = torch.zeros(len(clips), length, self.dims)
+            for row, clip in enumerate(clips.tolist()):
+                values, places = self._read(clip)
+                batch[row, : len(places)] = torch.from_numpy(values[places])
+            return upload(batch, self.device)
+        starts, counts = self._spans[:, upload(clips, self.device), None]  # (clips, 1) each
+        steps = torch.arange(length, device=self.device)
+        real = steps < counts  # (clips, length)
+        found = self._rows[self._places[(starts + steps) * real]].float()
+        if not full:
+            found *= real[:, :, None]
+        return found
 
 
 class FeatureBank:
-    """Standardised feature frames of clips.
+    """Clips with all their streams.
 
-    loads : one function a clip, which reads its features from the store
-    standardiser : applied to every clip's frames
-    lengths : number of frames of each clip
-    multiple : batches are padded with zeros to a multiple of so many frames
-    resident : keep all frames on ``device``
+    spectral : spectra, a row for each spectral frame; None for a network without spectral input
+    pretrained : by extractor, a row for each model frame
+    lengths : spectral frames of each clip (without spectral input: as many as it would have)
+    time_pool : spectral frames in a model frame
     """
 
     def __init__(
         self,
-        loads: Sequence[Load],
+        spectral: StreamBank | None,
+        pretrained: Mapping[str, StreamBank],
         lengths: Sequence[int],
         *,
-        standardiser: Standardiser,
-        multiple: int,
-        device: torch.device,
-        resident: bool,
+        time_pool: int,
     ) -> None:
-        self._loads, self._standardiser, self._multiple, self._device = loads, standardiser, multiple, device
+        self._spectral, self._pretrained, self._pool = spectral, pretrained, time_pool
         self._lengths = torch.tensor(lengths, dtype=torch.int64)  # (clips,), on the CPU
-        starts = torch.cumsum(self._lengths, 0) - self._lengths
-        self._places = torch.stack([starts, self._lengths]).to(device)  # (2, clips): first frame and number of frames
-        self._rows: torch.Tensor | None = None
-        if resident:
-            rows = torch.empty(int(self._lengths.sum()), standardiser.dims)
-            for index in range(len(loads)):
-                start = int(starts[index])
-                rows[start : start + lengths[index]] = self._read(index)
-            self._rows = rows.to(device)
+        streams = [stream for stream in (spectral, *pretrained.values()) if stream is not None]
+        self._device = streams[0].device
+        self._present = torch.from_numpy(~np.stack([stream.missing for stream in streams], 1))  # (clips, streams)
 
     def __len__(self) -> int:
-        return len(self._loads)
+        return len(self._lengths)
 
-    @property
-    def longest(self) -> int:
-        """Frames of the longest clip."""
-        return int(self._lengths.max())
-
-    def _read(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(self._standardiser.apply(self._loads[index]().values))
-
-    def gather(self, clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """A batch of clips, given by their indices.
-
-        Returns float32 (clips, length, dims) on the device, zero past each clip's end, and the number of real frames
-        int64 (clips,) on the CPU, or None if every clip fills the whole length.
-        """
+    def gather(self, clips: np.ndarray) -> Batch:
+        """A batch of clips, given by their indices."""
         index = torch.from_numpy(np.asarray(clips, np.int64))
         lengths = self._lengths[index]
-        length = pooled_frames(int(lengths.max()), self._multiple) * self._multiple
-        full = bool((lengths == length).all())
-        if self._rows is None:
-            batch = torch.zeros(len(index), length, self._standardiser.dims)
-            for row, clip in enumerate(index.tolist()):
-                frames = self._read(clip)
-                batch[row, : len(frames)] = frames
-            return upload(batch, self._device), None if full else lengths
-        starts, counts = self._places[:, upload(index, self._device), None]  # (clips, 1) each
-        steps = torch.arange(length, device=self._device)
-        real = steps < counts  # (clips, length)
-        batch = self._rows[(starts + steps) * real]  # (clips, length, dims)
-        if not full:
-            batch *= real[:, :, None]
-        return batch, None if full else lengths
+        frames = pooled_frames(int(lengths.max()), self._pool)
+        full = bool((lengths == frames * self._pool).all())
+        present = self._present[index]
+        whole = bool(present.all())
+        return Batch(
+            None if self._spectral is None else self._spectral.gather(index, frames * self._pool, full=full and whole),
+            {name: bank.gather(index, frames, full=full and whole) for name, bank in self._pretrained.items()},
+            None if full else lengths,
+            None if bool(self._present.all()) else upload(present, self._device),
+        )
 
 
 class ShuffledStream:

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -82,6 +82,7 @@ class LogMel:
     settings: LogMelParameters = field(default_factory=LogMelParameters)
     name: str = field(default="logmel", init=False)
     version: int = field(default=VERSION, init=False)
+    modality: Literal["audio"] = field(default="audio", init=False)
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avsed.features.sequence import FeatureSequence
+from avsed.features.sequence import Described, FeatureSequence
 from avsed.features.weights import Weights
 
 if TYPE_CHECKING:
@@ -42,42 +42,15 @@ class Prepared(NamedTuple):
     stop: float
 
 
-class PretrainedExtractor(Protocol):
-    """What the ears and the eyes share; a small frozen object that worker processes can be handed.
+class PretrainedExtractor(Described, Protocol):
+    """What the ears and the eyes share.
 
-    name, version : which extractor, and a number that rises whenever its results change
-    modality : what it takes
-    weights : the file its network is filled with
-    parameters : all that shapes the results, as JSON values, the SHA-256 of the weights among them
-    key : name, version and a hash of the parameters (`extractor_key`); the store's folder
-    dims : features in a row
-    period : seconds from one row to the next
+    weights : the file its network is filled with; its SHA-256 is among the parameters
     whole : one item is a whole clip, and gives all its rows in one pass
     """
 
     @property
-    def name(self) -> str: ...
-
-    @property
-    def version(self) -> int: ...
-
-    @property
-    def modality(self) -> Literal["audio", "video"]: ...
-
-    @property
     def weights(self) -> Weights: ...
-
-    @property
-    def parameters(self) -> dict[str, Any]: ...
-
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def dims(self) -> int: ...
-
-    @property
-    def period(self) -> float: ...
 
     @property
     def whole(self) -> bool: ...
@@ -104,7 +77,10 @@ class AuditoryExtractor(PretrainedExtractor, Protocol):
 
 
 class VisualExtractor(PretrainedExtractor, Protocol):
-    """An eye: size and fit of the pictures it wants, as `avsed.media.stream_images` takes them."""
+    """An eye: size and fit of the pictures it wants, as `avsed.media.stream_images` takes them; side : pixels it sees of them."""
+
+    @property
+    def side(self) -> int: ...
 
     @property
     def size(self) -> int: ...

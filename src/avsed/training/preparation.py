@@ -14,26 +14,36 @@ from avsed import console
 from avsed.annotations import Events
 from avsed.config import Config
 from avsed.data.bank import FeatureBank
+from avsed.data.clips import make_bank, spectral_length
+from avsed.data.features import extract_split
 from avsed.data.folder import DataSet, Split, fingerprint, open_data
 from avsed.device import free_memory
 from avsed.errors import AnnotationError, ConfigError, MediaError
-from avsed.features.extraction import ExtractionResult, extract_features
-from avsed.features.logmel import LogMel
+from avsed.features.bookkeeping import Remark
+from avsed.features.extractors import AnyExtractor, describe, make_extractors
+from avsed.features.options import LOGMEL
 from avsed.features.standardise import Standardiser
-from avsed.features.store import FeatureStore, StoredFeatures
+from avsed.features.store import StoredFeatures
 from avsed.training.loop import TrainingClips
 
 SHARE = 0.6  # of the free memory that resident features may take
 SHOWN = 5
+PACE = (
+    1.2  # times by which rows may come faster or slower than frames, to be placed by number: VGGish's come every 60 ms
+)
 
 T = TypeVar("T")
+StoredStreams = Mapping[str, StoredFeatures]
+"""The stored features of one clip, by extractor; a stream that the clip lacks is missing."""
 
 
 @dataclass(frozen=True)
 class Prepared:
     """What a training needs.
 
-    labels : the classes; clips : features and tags on the device; standardiser : fitted on the training clips
+    labels : the classes; clips : features and tags on the device
+    standardiser : of the log-mel map, fitted on the training clips; None without spectral input
+    extractors : what each stream's features were made with
     validation : the split and its features, None if there is none
     window : spectral frames of the longest training clip
     about : classes, counts and fingerprints of the splits, a hash of the training recordings: for the record
@@ -41,8 +51,9 @@ class Prepared:
 
     labels: tuple[str, ...]
     clips: TrainingClips
-    standardiser: Standardiser
-    validation: tuple[Split, Sequence[StoredFeatures]] | None
+    standardiser: Standardiser | None
+    extractors: dict[str, dict[str, Any]]
+    validation: tuple[Split, Sequence[StoredStreams]] | None
     window: int
     about: dict[str, Any]
 
@@ -62,42 +73,55 @@ def open_configured(config: Config) -> DataSet:
     return data
 
 
-def extract_split(split: Split, config: Config, *, workers: int | None) -> ExtractionResult:
-    """Make sure that the store has a split's features, with a progress bar."""
-    clips = [(clip.name, clip.path) for clip in split.clips]
-    with console.bar(f"log-mel of {split.name}", len(clips)) as bar:
-        return extract_features(
-            clips,
-            LogMel(config.features),
-            FeatureStore(),
-            workers=workers,
-            progress=lambda done, total, failed: bar.update(done, f"{failed} failed" if failed else ""),
-        )
-
-
-def split_features(split: Split, config: Config, *, workers: int | None) -> tuple[Split, Sequence[StoredFeatures]]:
+def split_features(
+    split: Split,
+    config: Config,
+    extractors: Mapping[str, AnyExtractor],
+    *,
+    device: torch.device,
+    workers: int | None,
+) -> tuple[Split, Sequence[StoredStreams]]:
     """The stored features of a split's clips, in their order.
 
-    Returns the split, too: with ``data.missing: drop`` it lacks the clips whose recordings cannot be read.
+    Returns the split, too: it lacks the clips whose recordings cannot be read (with ``data.missing: drop``) and those that
+    lack a stream that the model takes (with ``fusion.missing: drop``).
 
-    Raises MediaError, naming the first unreadable recording and how many there are.
+    Raises MediaError, naming the first such recording and how many there are.
     """
-    result = extract_split(split, config, workers=workers)
+    names = [clip.name for clip in split.clips]
+    result = extract_split(split, extractors, device=device, workers=workers)
     for warning in result.warnings[:SHOWN]:
         console.warn(f"{warning.path}: {warning.message}")
-    failures = result.failures
-    if failures and (config.data.missing != "drop" or len(failures) == len(split.clips)):
-        others = f" (and {len(failures) - 1} more of split {split.name!r})" if len(failures) > 1 else ""
-        raise MediaError(
-            failures[0].path, f"{failures[0].message}{others}; mend or remove them; 'avsed extract' lists all"
-        )
-    if failures:
-        shown = ", ".join(failure.name for failure in failures[:SHOWN]) + (", …" if len(failures) > SHOWN else "")
-        console.warn(
-            f"{split.table}: {len(failures)} of {len(split.clips)} recordings cannot be read and are left out: {shown}"
-        )
-        split = _without(split, {failure.name for failure in failures})
-    return split, [stored for stored in result.files if stored is not None]
+    split = _drop(split, result.failures, "cannot be read", flag="data.missing", drop=config.data.missing == "drop")
+    files = zip(*result.files.values(), strict=True)
+    found = {
+        name: {stream: stored for stream, stored in zip(result.files, own, strict=True) if stored is not None}
+        for name, own in zip(names, files, strict=True)
+    }
+    absent = [remark for remarks in result.absent.values() for remark in remarks]
+    if config.fusion.missing == "learned":
+        some = [remark for remark in absent if found[remark.name]]
+        if some:
+            console.note(f"{split.table}: {len(some)} streams are absent; what is learned stands in their place")
+        absent = [remark for remark in absent if not found[remark.name]]
+    what = f"lack what {' + '.join(config.streams)} takes"
+    split = _drop(split, absent, what, flag="fusion.missing", drop=config.fusion.missing == "drop")
+    return split, [found[clip.name] for clip in split.clips]
+
+
+def _drop(split: Split, gone: Sequence[Remark], what: str, *, flag: str, drop: bool) -> Split:
+    """A split without clips that cannot be used; MediaError unless that was asked for and some are left."""
+    names = {remark.name for remark in gone}
+    if not names:
+        return split
+    number = f"{len(names)} of {len(split.clips)} recordings {what}"
+    more = "; …" if len(gone) > SHOWN else ""
+    if not drop or len(names) == len(split.clips):
+        shown = "; ".join(f"{remark.path}: {remark.message}" for remark in gone[:SHOWN])
+        way = "" if drop else f", or leave them out with --set {flag}=drop"
+        raise MediaError(split.table, f"{number}: {shown}{more}. Mend or remove them{way}; 'avsed extract' lists all")
+    console.warn(f"{split.table}: {number} and are left out: {', '.join(sorted(names)[:SHOWN])}{more}")
+    return _without(split, names)
 
 
 def reference_events(split: Split) -> Events:
@@ -130,15 +154,22 @@ def prepare(config: Config, *, device: torch.device, workers: int | None = None)
     if validation is not None:
         reference_events(validation)  # now, not when it is first needed
 
-    weak, weak_files = split_features(weak, config, workers=workers)
-    other_files: Sequence[StoredFeatures] = ()
+    extractors = make_extractors(config.streams, config)
+    _check_pace(extractors, config)
+    weak, weak_files = split_features(weak, config, extractors, device=device, workers=workers)
+    other_files: Sequence[StoredStreams] = ()
     if unlabelled is not None:
-        unlabelled, other_files = split_features(unlabelled, config, workers=workers)
-    heard = None if validation is None else split_features(validation, config, workers=workers)
+        unlabelled, other_files = split_features(unlabelled, config, extractors, device=device, workers=workers)
+    heard = (
+        None if validation is None else split_features(validation, config, extractors, device=device, workers=workers)
+    )
     training = [*weak_files, *other_files]
-    standardiser = Standardiser.fit(stored.load() for stored in training)
+    standardiser = None
+    if config.spectral:
+        standardiser = Standardiser.fit(streams[LOGMEL].load() for streams in training if LOGMEL in streams)
 
-    needed = 4 * sum(stored.rows * stored.dims for stored in training)
+    # Log-mel maps are kept in 4 bytes a value, what pretrained networks say in 2.
+    needed = sum((4 if name == LOGMEL else 2) * f.rows * f.dims for streams in training for name, f in streams.items())
     resident = config.training.memory == "resident" or (
         config.training.memory == "auto" and needed <= SHARE * free_memory(device)
     )
@@ -146,12 +177,12 @@ def prepare(config: Config, *, device: torch.device, workers: int | None = None)
         f"features of {len(training)} training clips: {needed / 1e6:.0f} MB, {'kept in memory' if resident else 'streamed'}"
     )
 
-    def bank(files: Sequence[StoredFeatures]) -> FeatureBank:
-        return FeatureBank(
-            [stored.load for stored in files],
-            [stored.rows for stored in files],
+    def bank(files: Sequence[StoredStreams]) -> FeatureBank:
+        return make_bank(
+            files,
+            config,
+            dims={name: extractor.dims for name, extractor in extractors.items()},
             standardiser=standardiser,
-            multiple=config.model.time_pool,
             device=device,
             resident=resident,
         )
@@ -161,21 +192,36 @@ def prepare(config: Config, *, device: torch.device, workers: int | None = None)
     clips = TrainingClips(
         bank(weak_files), torch.from_numpy(tags).to(device), bank(other_files) if other_files else None
     )
+    about_extractors = {name: describe(extractor) for name, extractor in extractors.items()}
     used = [split for split in (weak, unlabelled, heard[0] if heard else None) if split is not None]
     # The extractor's key and the recording's hash of each clip, in the order that the steps count on.
-    learnt = ["/".join(stored.path.parts[-3:]) for stored in training]
+    learnt = ["/".join(stored.path.parts[-3:]) for streams in training for stored in streams.values()]
     return Prepared(
         labels=data.labels,
         clips=clips,
         standardiser=standardiser,
+        extractors=about_extractors,
         validation=heard,
-        window=max(stored.rows for stored in training),
+        window=max(spectral_length(streams, config) for streams in training),
         about={
             "labels": list(data.labels),
             "splits": {split.name: about_split(split) for split in used},
+            "extractors": about_extractors,
             "recordings": hashlib.sha256("\n".join(learnt).encode()).hexdigest(),
         },
     )
+
+
+def _check_pace(extractors: Mapping[str, AnyExtractor], config: Config) -> None:
+    """Raise ConfigError if rows are to be placed by number although they come at another pace than the model's frames."""
+    frame = config.model.time_pool * config.features.hop / config.features.rate
+    for name, extractor in extractors.items():
+        pace = extractor.period / frame
+        if config.fusion.alignment == "index" and name != LOGMEL and not 1 / PACE < pace < PACE:
+            raise ConfigError(
+                f"fusion.alignment index puts row n on frame n, but {name} makes a row every {1000 * extractor.period:.0f} ms "
+                f"and the model has a frame every {1000 * frame:.0f} ms; set fusion.alignment to time"
+            )
 
 
 def _optional(data: DataSet, name: str | None) -> Split | None:

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from avsed.config import TrainingConfig
+from avsed.model.batch import Batch
 from avsed.model.crnn import ConvolutionBlock, Crnn
+from avsed.model.fusion import hide
 from avsed.training.objective import Losses, objective
 from avsed.training.schedule import learning_rate
 from avsed.training.teacher import make_teacher, update_teacher
@@ -21,10 +23,11 @@ class MeanTeacher:
     student : the network to train; the teacher starts as a copy of it
     config : loss weights, schedule, moving average
     seed : with the step's number it seeds each step's dropout
+    stream_dropout : how often a clip's stream is hidden from both, if the student learns to do without
     """
 
-    def __init__(self, student: Crnn, config: TrainingConfig, *, seed: int) -> None:
-        self.student, self.config, self.seed = student.train(), config, seed
+    def __init__(self, student: Crnn, config: TrainingConfig, *, seed: int, stream_dropout: float = 0.0) -> None:
+        self.student, self.config, self.seed, self.stream_dropout = student.train(), config, seed, stream_dropout
         self.teacher = make_teacher(student).train()
         for module in (*self.student.modules(), *self.teacher.modules()):
             if isinstance(module, ConvolutionBlock):
@@ -32,20 +35,22 @@ class MeanTeacher:
         self.optimiser = torch.optim.Adam(student.parameters(), lr=config.learning_rate, fused=True)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.precision != "fp32"
 
-    def step(self, number: int, spectra: torch.Tensor, frames: torch.Tensor | None, tags: torch.Tensor) -> Losses:
+    def step(self, number: int, batch: Batch, tags: torch.Tensor) -> Losses:
         """Train on one batch.
 
         number : of the step, from 0
-        spectra, frames : see `Crnn.forward`; the first clips are the weakly labelled ones
+        batch : its first clips are the weakly labelled ones
         tags : float (weak clips, classes), 0 or 1
 
         Returns the losses before the update, detached, on the device (reading them waits for it).
         """
         torch.manual_seed(derive_seed(self.seed, number))
-        with torch.autocast(spectra.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        if self.student.fusion.absent:
+            batch = hide(batch, len(self.student.fusion.streams), self.stream_dropout)
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             with torch.no_grad():
-                taught = self.teacher(spectra, frames)
-            found = self.student(spectra, frames)
+                taught = self.teacher(batch)
+            found = self.student(batch)
         losses = objective(found, taught, tags, self.config)
         self.optimiser.zero_grad(set_to_none=True)
         losses.total.backward()

@@ -16,20 +16,19 @@ from avsed.config import Config
 from avsed.data.folder import Split
 from avsed.device import choose_device, describe, set_threads
 from avsed.evaluation import Evaluation, evaluate_scores
-from avsed.features.store import StoredFeatures
 from avsed.model.crnn import Crnn, parameter_count
 from avsed.run import Run, versions
 from avsed.scores import Scores
 from avsed.system import System
 from avsed.timeline import format_seconds
 from avsed.training.loop import train_loop
-from avsed.training.preparation import prepare, reference_events
+from avsed.training.preparation import StoredStreams, prepare, reference_events
 from avsed.training.step import MeanTeacher
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-CHUNK = 256  # clips whose features are held at once while a split is scored
+CHUNK = 256  # clips whose scores are held at once
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,16 @@ def train(config: Config, out: str | Path, *, workers: int | None = None) -> Tra
     run.take_data(config, prepared.about)
 
     torch.manual_seed(config.seed)
-    student = Crnn(config.model, classes=len(prepared.labels), bands=config.features.bands).to(device)
-    trainer = MeanTeacher(student, config.training, seed=config.seed)
-    system = System(config, prepared.labels, prepared.standardiser, student, prepared.window)
+    dims = {name: about["dims"] for name, about in prepared.extractors.items()}
+    student = Crnn.configured(config, classes=len(prepared.labels), dims=dims).to(device)
+    trainer = MeanTeacher(student, config.training, seed=config.seed, stream_dropout=config.fusion.stream_dropout)
+    system = System(
+        config, prepared.labels, prepared.standardiser, student, prepared.window, extractors=prepared.extractors
+    )
     console.note(
         f"{len(prepared.clips.weak)} weak clips, {0 if prepared.clips.unlabelled is None else len(prepared.clips.unlabelled)} "
-        f"unlabelled, {len(prepared.labels)} classes, {parameter_count(student):,} parameters, frames of {1000 * system.period:.1f} ms"
+        f"unlabelled, {len(prepared.labels)} classes, {' + '.join(config.streams)}, "
+        f"{parameter_count(student):,} parameters, frames of {1000 * system.period:.1f} ms"
     )
     run.describe(
         versions=versions(),
@@ -104,14 +107,14 @@ def train(config: Config, out: str | Path, *, workers: int | None = None) -> Tra
     return Trained(run.folder, done.step, done.seconds, describe(device), validation())
 
 
-def score_split(system: System, split: Split, files: Sequence[StoredFeatures]) -> Iterator[Scores]:
-    """Scores of a split's clips, some hundred features in memory at a time."""
+def score_split(system: System, split: Split, files: Sequence[StoredStreams]) -> Iterator[Scores]:
+    """Scores of a split's clips, whose features are read batch by batch."""
     for begin in range(0, len(split.clips), CHUNK):
         names = [clip.name for clip in split.clips[begin : begin + CHUNK]]
-        yield from system.score(names, [stored.load() for stored in files[begin : begin + CHUNK]])
+        yield from system.score(names, files[begin : begin + CHUNK])
 
 
-def evaluate_split(system: System, split: Split, files: Sequence[StoredFeatures]) -> Evaluation:
+def evaluate_split(system: System, split: Split, files: Sequence[StoredStreams]) -> Evaluation:
     """The three F1 scores of a system on a strongly labelled split."""
     scores = score_split(system, split, files)
     return evaluate_on(system, split, scores)[0]
