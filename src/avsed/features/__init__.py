@@ -2,6 +2,7 @@
 
 ``sequence``     what every extractor returns, and what an extractor is
 ``logmel``       the log-mel map of the paper's spectral input
+``kernels``      its compiled loops
 ``standardise``  mean and deviation of each band over the training clips
 ``store``        one file a clip and extractor, keyed by content, parameters and version
 ``pretrained``   what an extractor with a pretrained network is

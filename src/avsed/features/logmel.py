@@ -1,17 +1,15 @@
 """The paper's spectral input: the logarithm of 128 mel bands, about 60 frames a second (Section 4.2).
 
-The transform is computed in pieces of frames small enough for the processor's cache, shared out to a few threads, in
-float64 (with numpy's FFT no slower than float32, in which the quiet bands beside a loud tone would be rounding noise),
-and the mel bands are summed in groups over only those frequencies that they cover.
+The transform is computed in float64 (in float32, the quiet bands beside a loud tone would be rounding noise), in pieces
+of frames that are shared out to a few threads: for the paper's window by compiled loops (`avsed.features.kernels`), for
+any other by numpy.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,21 +19,20 @@ from avsed.features.threads import allowed_threads, at_once
 from avsed.timeline import spectral_frames
 
 if TYPE_CHECKING:
+    from avsed.features.kernels import Filters
     from avsed.media import Audio
 
 VERSION = 1
 """Rises whenever the numbers change, so that stored features of an older version are not taken for new ones."""
 
-PIECE = 101
-"""Frames in a piece, a sixth of ten seconds: larger ones call numpy less often but leave the cache. With a window of
-2048, a piece's working memory takes 5 MB."""
+PIECE = 76
+"""Frames in a piece, an eighth of ten seconds: two or four threads get equal shares."""
+
+AT_ONCE = 2**17
+"""Samples that numpy transforms at a time: for more than this megabyte, the system would make fresh memory each time."""
 
 MOST_THREADS = 4
-"""More would wait for Python's lock between their calls of numpy, and each keeps working memory."""
-
-ALONE = 2**18
-"""Multiplications up to which OpenBLAS computes a matrix product in the calling thread. Larger ones start threads, which
-on busy cores wait for each other many times longer than the whole transform takes."""
+"""More would gain little: ten seconds take them less than a millisecond, of which starting threads is a good part."""
 
 
 class LogMelParameters(BaseModel):
@@ -138,41 +135,33 @@ def log_mel(samples: np.ndarray, parameters: LogMelParameters, *, threads: int =
     waiting = iter(pieces)
 
     def fill() -> None:
-        with _Scratch.borrowed(parameters.window, parameters.hop, parameters.bands) as scratch:
-            for first in waiting:  # each thread takes the next
-                _fill(result, first, samples, peak if peak > 0 else np.float32(1), parameters, scratch)
+        for first in waiting:  # each thread takes the next
+            _fill(result, first, samples, peak if peak > 0 else np.float32(1), parameters)
 
     at_once(fill, threads=min(threads, MOST_THREADS, len(pieces)))
     return result
 
 
-def _fill(
-    result: np.ndarray,
-    first: int,
-    samples: np.ndarray,
-    peak: np.floating,
-    parameters: LogMelParameters,
-    scratch: _Scratch,
-) -> None:
+def _fill(result: np.ndarray, first: int, samples: np.ndarray, peak: np.floating, parameters: LogMelParameters) -> None:
     """Compute the piece of the log-mel map that begins with frame ``first``; peak : what the samples are divided by."""
+    from avsed.features import kernels  # numba, which takes a while to import
+
     window, hop = parameters.window, parameters.hop
-    piece = result[first : first + PIECE]
-    rows = len(piece)
+    piece = result[first : first + PIECE]  # (rows, bands)
     begin = first * hop - window // 2
-    stop = begin + (rows - 1) * hop + window
+    stop = begin + (len(piece) - 1) * hop + window
     inside = slice(max(begin, 0), min(stop, len(samples)))
-    signal, windowed, spectra = scratch.signal, scratch.windowed[:rows], scratch.spectra[:rows]
-    narrow, magnitudes, mel = scratch.narrow[:rows], scratch.magnitudes[:rows], scratch.mel[:rows]
-    signal[: inside.start - begin] = 0.0
-    signal[inside.stop - begin : stop - begin] = 0.0
+    signal = np.zeros(stop - begin, np.float32)
     np.divide(samples[inside], peak, out=signal[inside.start - begin : inside.stop - begin])
-    np.multiply(scratch.frames[:rows], _hann(window), out=windowed)  # (rows, window), float64 from here
-    np.fft.rfft(windowed, out=spectra)  # (rows, window / 2 + 1)
-    narrow[:] = spectra  # float32 suffices from here on, and its square roots are much quicker
-    np.abs(narrow, out=magnitudes)
-    for lines, bands, weights in _mel_groups(parameters):
-        np.matmul(magnitudes[:, lines], weights, out=mel[:, bands])
-    np.maximum(mel, np.float32(parameters.floor), out=piece)  # (rows, bands)
+    if window == kernels.WINDOW:
+        kernels.mel_of_sound(signal, hop, _hann(window), _filters(parameters), piece)
+    else:
+        frames = np.lib.stride_tricks.sliding_window_view(signal, window)[::hop]  # (rows, window)
+        few = max(1, AT_ONCE // window)
+        for some in (slice(k, k + few) for k in range(0, len(piece), few)):
+            spectra = np.fft.rfft(frames[some] * _hann(window)).astype(np.complex64)  # (few, lines)
+            kernels.mel_of_magnitudes(np.abs(spectra), _filters(parameters), piece[some])
+    np.maximum(piece, np.float32(parameters.floor), out=piece)
     np.log(piece, out=piece)
 
 
@@ -219,47 +208,10 @@ def _hann(window: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def _mel_groups(parameters: LogMelParameters) -> list[tuple[slice, slice, np.ndarray]]:
-    """The filter bank in groups of neighbouring bands: lines covered, bands, float32 weights (lines, bands)."""
+def _filters(parameters: LogMelParameters) -> Filters:
+    """The filter bank without its zeros."""
+    from avsed.features.kernels import Filters
+
     filters = mel_filterbank(parameters)
-    begins = (filters > 0).argmax(1)  # (bands,), the first line of each band
-    ends = filters.shape[1] - (filters[:, ::-1] > 0).argmax(1)  # (bands,), behind its last one
-    groups: list[tuple[slice, slice, np.ndarray]] = []
-    first = 0
-    while first < parameters.bands:
-        sizes = PIECE * (ends[first:] - begins[first]) * np.arange(1, parameters.bands - first + 1)
-        stop = first + max(1, int(np.searchsorted(sizes, ALONE, side="right")))  # as many bands as stay below it
-        lines, bands = slice(int(begins[first]), int(ends[stop - 1])), slice(first, stop)
-        groups.append((lines, bands, np.ascontiguousarray(filters[bands, lines].T, np.float32)))
-        first = stop
-    return groups
-
-
-class _Scratch:
-    """Working memory for one piece, kept for the next: fresh pages each time would cost half the transform."""
-
-    _idle: ClassVar[dict[tuple[int, int, int], list[_Scratch]]] = {}
-
-    def __init__(self, window: int, hop: int, bands: int) -> None:
-        lines = window // 2 + 1
-        self.signal = np.empty((PIECE - 1) * hop + window, np.float32)
-        self.frames = np.lib.stride_tricks.sliding_window_view(self.signal, window)[::hop]  # (PIECE, window)
-        self.windowed = np.empty((PIECE, window))
-        self.spectra = np.empty((PIECE, lines), np.complex128)
-        self.narrow = np.empty((PIECE, lines), np.complex64)
-        self.magnitudes = np.empty((PIECE, lines), np.float32)
-        self.mel = np.empty((PIECE, bands), np.float32)
-
-    @classmethod
-    @contextmanager
-    def borrowed(cls, window: int, hop: int, bands: int) -> Iterator[_Scratch]:
-        """Memory that no other thread uses until the block ends."""
-        idle = cls._idle.setdefault((window, hop, bands), [])
-        try:
-            scratch = idle.pop()  # atomic, as append is
-        except IndexError:
-            scratch = cls(window, hop, bands)
-        try:
-            yield scratch
-        finally:
-            idle.append(scratch)
+    covered = filters > 0  # (bands, lines)
+    return Filters(covered.argmax(1), covered.sum(1).cumsum(), filters[covered].astype(np.float32))

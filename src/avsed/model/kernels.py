@@ -12,29 +12,15 @@ repeated for each band; pooled : float32 (pooled rows, pooled bands, channels).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uint32
+from numba import uint32
+
+from avsed.compiling import compiled, inlined
 
 FLUSH = 64  # rows summed in single precision before their sums are added in double precision
 LEVELS = 65_536  # a random number has 16 bits: dropout rates are multiples of 1/65536
-# Not simply "fast": that may assume finite numbers, and a training that diverges has to show it.
-MATHS = {"contract", "reassoc", "nsz"}
-
-
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile at the first call, and keep the machine code for the next process if there is a folder that can be written."""
-    try:
-        return njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)(function)
-    except RuntimeError:  # numba finds no such folder
-        return njit(nogil=True, error_model="numpy", fastmath=MATHS)(function)
-
-
-def inlined(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile as a part of whatever calls it."""
-    return njit(inline="always")(function)
 
 
 class Shape(NamedTuple):
