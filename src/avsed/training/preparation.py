@@ -115,11 +115,12 @@ def _drop(split: Split, gone: Sequence[Remark], what: str, *, flag: str, drop: b
     if not names:
         return split
     number = f"{len(names)} of {len(split.clips)} recordings {what}"
-    more = "; …" if len(gone) > SHOWN else ""
     if not drop or len(names) == len(split.clips):
-        shown = "; ".join(f"{remark.path}: {remark.message}" for remark in gone[:SHOWN])
+        shown = "; ".join(f"{remark.name}: {remark.message}" for remark in gone[:SHOWN])
+        more = f"; and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
         way = "" if drop else f", or leave them out with --set {flag}=drop"
-        raise MediaError(split.table, f"{number}: {shown}{more}. Mend or remove them{way}; 'avsed extract' lists all")
+        raise MediaError(split.table, f"{number}: {shown}{more} (mend or remove them{way}; 'avsed extract' lists all)")
+    more = ", …" if len(names) > SHOWN else ""
     console.warn(f"{split.table}: {number} and are left out: {', '.join(sorted(names)[:SHOWN])}{more}")
     return _without(split, names)
 
