@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from avsed.device import upload
+from avsed.device import each, upload
 from avsed.features.sequence import FeatureSequence
 from avsed.model.batch import Batch
 from avsed.timeline import pooled_frames
@@ -68,11 +68,12 @@ class StreamBank:
         clips : int64 on the CPU; full : all of them have ``length`` frames
         """
         if self._rows is None:
-            batch = torch.zeros(len(clips), length, self.dims)
-            for row, clip in enumerate(clips.tolist()):
-                values, places = self._read(clip)
-                batch[row, : len(places)] = torch.from_numpy(values[places])
-            return upload(batch, self.device)
+            read = each(len(clips), lambda number: self._read(int(clips[number])))
+            kinds = [torch.from_numpy(values).dtype for values, _ in read]
+            batch = torch.zeros(len(clips), length, self.dims, dtype=max(kinds, key=lambda kind: kind.itemsize))
+            for row, (values, places) in zip(batch, read, strict=True):
+                row[: len(places)] = torch.from_numpy(values[places])
+            return upload(batch, self.device).float()
         starts, counts = self._spans[:, upload(clips, self.device), None]  # (clips, 1) each
         steps = torch.arange(length, device=self.device)
         real = steps < counts  # (clips, length)
