@@ -132,12 +132,12 @@ def time_folder(files: Sequence[Path], workers: int | None) -> None:
     for path in files:
         path.read_bytes()  # both ways from the file cache
     with tempfile.TemporaryDirectory() as folder:
-        result = extract_features(clips, LogMel(), FeatureStore(folder), workers=workers)
+        result = extract_features(clips, {"logmel": LogMel()}, FeatureStore(folder), workers=workers)
         began = time.perf_counter()
-        again = extract_features(clips, LogMel(), FeatureStore(folder), workers=workers)
+        again = extract_features(clips, {"logmel": LogMel()}, FeatureStore(folder), workers=workers)
         looked_up = time.perf_counter() - began
         began = time.perf_counter()
-        for stored in again.files:
+        for stored in again.files["logmel"]:
             if stored is not None:
                 stored.load()
         loading = time.perf_counter() - began

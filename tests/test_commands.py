@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from avsed.data.demo import LABELS, Recipe, generate
+from avsed.media import write_clip
 from avsed.scores import read_scores
 from avsed.tables import read_events
 
@@ -69,6 +73,49 @@ def test_extract_goes_on_where_it_stopped(home: Path) -> None:
     again = json.loads(avsed("extract", home / "data", labels, "--json", cache=home / "fresh").stdout)
     assert all(split["extracted"] == 0 and split["cached"] for split in again["splits"].values())
     assert again["problems"] == []
+
+
+def test_extract_takes_several_features_in_one_pass(home: Path, tmp_path: Path) -> None:
+    """EfficientNet-Lite0 with random weights, and in a clip without pictures; what is there already is not computed again."""
+    from safetensors.torch import save_file
+
+    from avsed.features.efficientnet_lite import EfficientNetLite, _names
+
+    torch.manual_seed(0)
+    ours, theirs = EfficientNetLite().state_dict(), {}
+    for name, (convolution, norm) in _names().items():
+        theirs[f"{convolution}.weight"] = ours[f"{name}.weight"]
+        for part, values in (("running_mean", 0.0), ("running_var", 1.0), ("weight", 1.0), ("bias", 0.1)):
+            theirs[f"{norm}.{part}"] = torch.full_like(ours[f"{name}.bias"], values)
+    save_file(theirs, tmp_path / "eye.safetensors")
+    data = tmp_path / "data"
+    shutil.copytree(home / "data", data)
+    samples = np.sin(np.arange(32000) / 9).astype(np.float32)
+    write_clip(data / "clips/test/test_00000.mp4", samples=samples, rate=32000)
+    common = [
+        f"--set=data.labels={json.dumps(LABELS)}",
+        f"--set=extractors.efficientnet-lite0.weights={tmp_path / 'eye.safetensors'}",
+        "--set=extractors.efficientnet-lite0.images_per_second=1",
+        "--set=threads=1",
+    ]
+    words = ["extract", data, *common, "--features", "logmel", "efficientnet-lite0", "--json"]
+    told = json.loads(avsed(*words, cache=tmp_path / "cache", status=1).stdout)
+    assert told["extractors"] == ["logmel", "efficientnet-lite0"] and told["device"].startswith("cpu")
+    assert {name: split["extracted"] for name, split in told["splits"].items()} == {
+        "weak": 6,
+        "unlabeled": 4,
+        "validation": 3,
+        "test": 3,
+    }
+    assert told["splits"]["weak"]["network_waited"] > 0 and told["splits"]["weak"]["failures"] == []
+    (lacking,) = told["splits"]["test"]["absent"]["video"]
+    assert (lacking["clip"], lacking["message"]) == ("test_00000.mp4", "has no video stream")
+    counts = {len(list(key.glob("*/*.safetensors"))) for key in (tmp_path / "cache/features").glob("[le]*-*")}
+    assert counts == {16, 15}
+    words = ["extract", data, "--features=spectral", "visual", *common, "--set=fusion.visual=efficientnet-lite0"]
+    again = avsed(*words, "--set=fusion.missing=drop", cache=tmp_path / "cache").stdout
+    assert "test: 0 extracted, 3 cached, 0 failed, 0 mended, 1 without pictures" in again
+    assert "test_00000.mp4: has no video stream" in again
 
 
 def test_a_training_leaves_what_explains_it(home: Path) -> None:
@@ -173,6 +220,9 @@ def test_predict_writes_what_it_finds_and_names_what_it_cannot_read(home: Path) 
         (["train", "absent", "--out", "x"], "absent: no such folder"),
         (["check", "absent"], "absent: no such folder"),
         (["extract", "absent"], "absent: no such folder"),
+        (["extract", "data", "--features", "logmel", "vgish"], "'vgish' (did you mean 'vggish'?)"),
+        (["extract", "data", "--features", "efficientnet-lite0", "--device", "cuda:7"], "cuda:7"),
+        (["extract", "data", "--features", "vggish", "--set=extractors.vggish.weights=/x.pt"], "/x.pt: cannot be read"),
         (["evaluate", "absent"], "absent: not the folder of a training"),
         (["predict", "absent", "a.mp4"], "absent"),
         (["score", "a.tsv", "b.tsv"], "a.tsv: cannot read"),
@@ -192,6 +242,12 @@ def test_wrong_input_ends_in_one_line(home: Path, words: list[str], message: str
     assert done.stdout == ""
     assert message in done.stderr
     assert done.stderr.splitlines()[-1].startswith("avsed: error: ")
+
+
+@pytest.mark.parametrize("words", [["stray"], ["--workers", "1", "stray"], ["--features"]])
+def test_stray_words_and_empty_options_are_refused(home: Path, words: list[str]) -> None:
+    done = avsed("extract", home / "data", *words, cache=home / "cache", status=2)
+    assert done.stdout == "" and ("unexpected extra argument" in done.stderr or "requires an argument" in done.stderr)
 
 
 def test_the_timeline_example_draws_a_picture(home: Path, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ class TestFinding:
         path = put(tmp_path, CONTENT[:-1] + b"!", "tuned.safetensors")
         mine = own("somenet", path)
         assert mine.sha256 != describe().sha256 and mine.pretrained_on == ("not declared",)
-        assert find(mine, given=path) == path == get(mine, folder=tmp_path)
+        assert find(mine) == find(mine, given=path) == path == get(mine, folder=tmp_path)
         path.write_bytes(CONTENT)
         with pytest.raises(WeightsError, match="a file of your own"):
             find(mine, given=path)

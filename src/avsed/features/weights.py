@@ -7,6 +7,8 @@ looked for in this order, and what is found must have the expected size and SHA-
 2. the folder named by ``AVSED_WEIGHTS``
 3. ``weights`` in the cache folder
 4. for weights inside a Python package: that package, if it is installed
+
+A file of one's own is looked for where it was when it was given (`own`), then in the folders 2 and 3.
 """
 
 from __future__ import annotations
@@ -187,7 +189,7 @@ def own(network: str, path: str | Path) -> Weights:
             licence="not declared",
             source=f"own weights of {network}",
             pretrained_on=("not declared",),
-            path=path,
+            path=path.absolute(),
         )
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -69,8 +69,10 @@ def decoded(
     exact = container.format.name.startswith(STATED)  # Ogg tells a page's time, and FFmpeg guesses its packets'
     expected: float | None = None  # where the next packet should begin, going by the length of the one before
     said = "damaged data"
+    units: dict[int, Fraction | None] = {}  # by stream: PyAV makes a new one each time it is asked
     for packet in _packets(container):
-        unit = packet.time_base  # PyAV makes a new one each time it is asked
+        index = packet.stream_index
+        unit = units[index] if index in units else units.setdefault(index, packet.time_base)
         end.add(packet, unit)
         if packet.stream is not stream:
             continue

@@ -64,10 +64,10 @@ def read_images(
     stream: int = 0,
 ) -> Images:
     """Pictures of a recording, all in memory; see `stream_images`."""
-    blocks = list(stream_images(path, size=size, fit=fit, times=times, rate=rate, stream=stream))
-    if not blocks:  # no times were asked for
+    chosen = list(_asked(path, size=size, fit=fit, times=times, rate=rate, stream=stream))
+    if not chosen:  # no times were asked for
         return Images(np.zeros((0, *_sides(size), 3), np.uint8), np.zeros(0))
-    return Images(np.concatenate([b.pixels for b in blocks]), np.concatenate([b.times for b in blocks]))
+    return Images(np.stack([image for _, image in chosen]), np.array([time for time, _ in chosen]))
 
 
 def stream_images(
@@ -93,15 +93,11 @@ def stream_images(
     Raises MediaError, naming the file, if it cannot be decoded, is damaged, holds no pictures or has no such stream; ValueError if both
     times and rate are given, times decrease, or an option is out of range.
     """
-    sides = _sides(size)
-    if fit not in ("stretch", "crop"):
-        raise ValueError(f"fit must be 'stretch' or 'crop', got {fit!r}")
     if block < 1:
         raise ValueError(f"a block holds at least one picture, got {block}")
-    wanted = _wanted(times, rate)
     pixels: list[np.ndarray] = []
     shown: list[float] = []
-    for time, image in _chosen(path, stream, sides, fit, wanted, endless=rate is not None):
+    for time, image in _asked(path, size=size, fit=fit, times=times, rate=rate, stream=stream):
         pixels.append(image)
         shown.append(time)
         if len(pixels) == block:
@@ -124,6 +120,22 @@ def picture_span(path: str | Path, *, stream: int = 0) -> Span:
         last = deque([first], maxlen=1)
         last.extend(pictures)
         return Span(first.time, last[0].stop)
+
+
+def _asked(
+    path: str | Path,
+    *,
+    size: int | tuple[int, int],
+    fit: Fit,
+    times: Sequence[float] | np.ndarray | None,
+    rate: float | None,
+    stream: int,
+) -> Iterator[tuple[float, np.ndarray]]:
+    """(presentation time, picture) one by one; see `stream_images`."""
+    sides = _sides(size)
+    if fit not in ("stretch", "crop"):
+        raise ValueError(f"fit must be 'stretch' or 'crop', got {fit!r}")
+    return _chosen(path, stream, sides, fit, _wanted(times, rate), endless=rate is not None)
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -229,7 +241,7 @@ def _convert(
     aspect: Fraction,
     scaler: VideoReformatter,
 ) -> np.ndarray:
-    """A decoded picture as uint8 (height, width, 3), scaled by FFmpeg, turned upright.
+    """A decoded picture as uint8 (height, width, 3), a view, scaled by FFmpeg, turned upright.
 
     aspect : width of a pixel by its height
     """
@@ -251,4 +263,4 @@ def _convert(
     pixels = converted.to_ndarray()
     top, left = (scaled[0] - target[0]) // 2, (scaled[1] - target[1]) // 2
     pixels = pixels[top : top + target[0], left : left + target[1]]
-    return np.ascontiguousarray(np.rot90(pixels, -turned // 90))
+    return np.ascontiguousarray(np.rot90(pixels, -turned // 90)) if turned else pixels
