@@ -127,7 +127,7 @@ def _asked(
     *,
     size: int | tuple[int, int],
     fit: Fit,
-    times: Sequence[float] | np.ndarray | None,
+    times: Sequence[float] | np.ndarray | Iterator[float] | None,
     rate: float | None,
     stream: int,
 ) -> Iterator[tuple[float, np.ndarray]]:
