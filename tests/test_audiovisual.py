@@ -219,3 +219,22 @@ def test_rows_by_number_need_the_model_s_pace(home: Path, tmp_path: Path) -> Non
         commands.train(
             home / "data", out=tmp_path / "run", inputs=INPUTS, settings=[*settings(home), "fusion.alignment=index"]
         )
+
+
+def test_the_demo_shows_what_the_borrowed_features_added(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import avsed.demo
+    from avsed.features import weights as known
+
+    real, here = known.look, {"aisfx": None, "efficientnet-lite0-imagenet": home / "eye.pt"}
+    monkeypatch.setattr(known, "look", lambda own, given=None: here.get(own.name, real(own, given=given)))
+    keys = [key for key in settings(home) if not key.startswith(("training.steps", "threads", "data."))]
+    monkeypatch.setattr(avsed.demo, "QUICK", ("training.steps=2", *keys))
+    monkeypatch.setattr(avsed.demo, "QUICK_CLIPS", (("weak", 3), ("unlabeled", 1), ("validation", 1), ("test", 2)))
+    found = avsed.demo.demo(tmp_path / "demo", quick=True, threads=1)
+    assert list(found.evaluations) == ["spectral", "spectral+visual"]
+    assert found.unavailable == ("aisfx",)
+    assert (tmp_path / "demo/runs/spectral+visual/results/test.json").is_file()
+    words = "\n".join(part for part in found.render() if isinstance(part, str))
+    assert "avsed weights get aisfx" in words and "runs/spectral+visual" in words

@@ -366,3 +366,20 @@ def test_the_demo_asks_for_its_device_first(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cuda:99"):
         avsed.demo.demo(tmp_path / "demo", device="cuda:99")
     assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["spectral+vision"], r"spectral\+vision: unknown \(did you mean 'spectral\+visual'\?\)"),
+        (["all"], "avsed weights get efficientnet-lite0-imagenet"),
+        (["auditory"], "avsed weights get aisfx"),
+    ],
+)
+def test_the_demo_says_what_a_setting_lacks(
+    settings: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVSED_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(AvsedError, match=message):
+        avsed.demo.demo(tmp_path / "demo", settings=settings)
+    assert not (tmp_path / "demo").exists()
