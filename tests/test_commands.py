@@ -220,7 +220,7 @@ def test_predict_writes_what_it_finds_and_names_what_it_cannot_read(home: Path) 
         (["train", "absent", "--out", "x"], "absent: no such folder"),
         (["check", "absent"], "absent: no such folder"),
         (["extract", "absent"], "absent: no such folder"),
-        (["extract", "data", "--features", "logmel", "vgish"], "'vgish' (did you mean 'vggish'?)"),
+        (["extract", "data", "--features", "logmel", "vgish"], "'vgish' is unknown (did you mean 'vggish'?)"),
         (["extract", "data", "--features", "efficientnet-lite0", "--device", "cuda:7"], "cuda:7"),
         (["extract", "data", "--features", "vggish", "--set=extractors.vggish.weights=/x.pt"], "/x.pt: cannot be read"),
         (["evaluate", "absent"], "absent: not the folder of a training"),

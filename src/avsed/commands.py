@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from avsed import console
 from avsed.config import Config, load_config
-from avsed.errors import AnnotationError, ConfigError, nearest
-from avsed.features.options import LOGMEL, MODALITIES
+from avsed.errors import AnnotationError, ConfigError
+from avsed.features.options import LOGMEL
 from avsed.files import write_json
 from avsed.run import Run, versions
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from avsed.data.check import CheckReport
     from avsed.evaluation import Evaluation
-    from avsed.features.bookkeeping import ExtractionResult, Remark
+    from avsed.extracted import Extracted
     from avsed.predictions import Predictions
     from avsed.tables import Problem
     from avsed.training.train import Trained
@@ -85,82 +81,6 @@ def check(data: str | Path, *, settings: Sequence[str] = ()) -> CheckReport:
         )
 
 
-@dataclass(frozen=True)
-class Extracted:
-    """What an extraction did, split by split.
-
-    extractors : their names
-    problems : of the tables, and recordings that are missing
-    streams_may_lack : whether a training with this configuration would go on without a clip's sound or pictures
-    device : where networks ran, for people; None if none was asked for
-    """
-
-    splits: dict[str, ExtractionResult]
-    extractors: tuple[str, ...]
-    problems: tuple[Problem, ...]
-    streams_may_lack: bool
-    device: str | None
-
-    @property
-    def failures(self) -> list[str]:
-        return [f"{failure.path}: {failure.message}" for result in self.splits.values() for failure in result.failures]
-
-    @property
-    def absent(self) -> list[str]:
-        return [
-            f"{absent.path}: {absent.message}"
-            for result in self.splits.values()
-            for remarks in result.absent.values()
-            for absent in remarks
-        ]
-
-    @property
-    def failed(self) -> bool:
-        """Whether features are missing or tables have errors, so that a training would not begin."""
-        lacking = bool(self.failures) or (bool(self.absent) and not self.streams_may_lack)
-        return lacking or any(problem.severity == "error" for problem in self.problems)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        splits = {
-            name: {
-                "clips": len(result.files),
-                "extracted": result.done,
-                "cached": result.cached,
-                "failures": _plain(result.failures),
-                "absent": {stream: _plain(remarks) for stream, remarks in result.absent.items()},
-                "warnings": _plain(result.warnings),
-                "seconds": result.seconds,
-                "clips_per_s": result.clips_per_s,
-                "network_waited": result.waiting,
-                "workers": result.workers,
-            }
-            for name, result in self.splits.items()
-        }
-        return {
-            "extractors": list(self.extractors),
-            "device": self.device,
-            "splits": splits,
-            "problems": [problem._asdict() for problem in self.problems],
-        }
-
-    def render(self) -> Iterator[RenderableType]:
-        """What the command prints."""
-        for name, result in self.splits.items():
-            rate = f", {result.clips_per_s:.1f} clips/s with {result.workers} workers" if result.done else ""
-            if result.done and self.device is not None:
-                rate += f", network waited {100 * result.waiting:.0f} % of the time"
-            kinds = {"audio": "sound", "video": "pictures"}
-            lacks = "".join(f", {len(found)} without {kinds[stream]}" for stream, found in result.absent.items())
-            yield (
-                f"{name}: {result.done} extracted, {result.cached} cached, {len(result.failures)} failed, "
-                f"{len(result.warnings)} mended{lacks}{rate}"
-            )
-        yield from self.failures
-        yield from self.absent
-        yield from (f"{problem.severity}: {problem}" for problem in self.problems)
-
-
 def extract(
     data: str | Path,
     *,
@@ -180,10 +100,11 @@ def extract(
     """
     from avsed.data.features import extract_split
     from avsed.data.folder import open_data
+    from avsed.extracted import Extracted
     from avsed.features.extractors import make_extractors
 
-    config = configure(data, settings=settings, device=device)
-    names = _extractor_names(features, config) or config.streams
+    config = configure(data, settings=settings, device=device, inputs="+".join(features).replace(",", "+") or None)
+    names = config.streams
     if config.data.root is None:
         raise ConfigError(f"{data}: names no data set; set data.root")
     missing: Literal["drop", "report"] = "drop" if config.data.missing == "drop" else "report"
@@ -203,26 +124,6 @@ def extract(
         streams_may_lack=config.fusion.missing != "error",
         device=told,
     )
-
-
-def _extractor_names(words: Sequence[str], config: Config) -> tuple[str, ...]:
-    """Names of extractors, each once, out of names and roles, which ``+`` or a comma may join.
-
-    Raises ConfigError, with the nearest known name.
-    """
-    roles = {"spectral": LOGMEL, "auditory": config.fusion.auditory, "visual": config.fusion.visual}
-    known = (*MODALITIES, *roles)
-    names = [name for word in words for name in re.split(r"[+,]", word)]
-    for name in names:
-        if name not in known:
-            raise ConfigError(
-                f"--features: no extractor is called {name!r}{nearest(name, known)}; known are {', '.join(known)}"
-            )
-    return tuple(dict.fromkeys(roles.get(name, name) for name in names))
-
-
-def _plain(remarks: Sequence[Remark]) -> list[dict[str, str]]:
-    return [{"clip": name, "path": str(path), "message": message} for name, path, message in remarks]
 
 
 def train(

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from avsed.data.folder import SplitSource
 from avsed.errors import ConfigError, nearest
+from avsed.explaining import explain, fields
 from avsed.features.logmel import LogMelParameters
 from avsed.features.options import LOGMEL, MODALITIES, ExtractorsConfig
 from avsed.files import write_text
@@ -209,7 +209,7 @@ class Config(Section):
         empty: dict[str, Any] = {
             name: {}
             for name, field in cls.model_fields.items()
-            if values.get(name, 0) is None and _fields(field.annotation)
+            if values.get(name, 0) is None and fields(field.annotation)
         }
         return {**values, **empty}
 
@@ -299,7 +299,7 @@ def make_config(values: Mapping[str, Any], *, source: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{source}: " + "; ".join(_explain(item) for item in error.errors())) from error
+        raise ConfigError(f"{source}: " + "; ".join(explain(item, Config) for item in error.errors())) from error
 
 
 def _parse(text: str, source: str) -> Any:
@@ -324,35 +324,6 @@ def _override(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"--set {override}: {section!r} is a value, not a section")
     values[last] = value
-
-
-def _explain(item: Any) -> str:
-    where = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        *sections, key = item["loc"]
-        known = _known_keys(sections)
-        return f"unknown key {where!r}{nearest(str(key), known)}; known here: {', '.join(known)}"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]}, got {item['input']!r}" if where else message
-
-
-def _known_keys(sections: Sequence[str | int]) -> list[str]:
-    kind: Any = Config
-    for section in sections:
-        if fields := _fields(kind):
-            kind = fields[str(section)].annotation if section in fields else None
-        else:
-            kind = get_args(kind)[1] if get_origin(kind) is dict else None
-        if get_origin(kind) in (Union, UnionType):  # X | None
-            kind = next(option for option in get_args(kind) if option is not NoneType)
-    return list(_fields(kind))
-
-
-def _fields(kind: Any) -> Mapping[str, Any]:
-    """The keys of a section's type; none for other types."""
-    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-        return {}
-    return {field.alias or name: field for name, field in kind.model_fields.items()}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
