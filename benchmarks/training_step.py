@@ -1,6 +1,7 @@
 """A training step of the paper's model against a plain one, in turn, in one run.
 
     python benchmarks/training_step.py [--batch 48] [--threads 2] [--device cpu] [--precision fp32] [--runs 5] [--profile]
+    python benchmarks/training_step.py --fusion    what pretrained features add to a step
 
 The reference is written with PyTorch's own layers in their default layout: both networks in train mode, default Adam,
 a moving average parameter by parameter. Printed: median seconds a step of each, and the ratio; with ``--profile`` also
@@ -15,10 +16,13 @@ import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 
-from avsed.config import ModelConfig, TrainingConfig
+from avsed.config import ModelConfig, TrainingConfig, load_config
+from avsed.data.bank import FeatureBank, StreamBank
+from avsed.features.sequence import FeatureSequence
 from avsed.model.batch import Batch
 from avsed.model.crnn import Crnn, parameter_count
 from avsed.training.step import MeanTeacher
@@ -70,6 +74,46 @@ def reference_step(device: torch.device) -> Callable[[torch.Tensor, torch.Tensor
     return step
 
 
+def compare_inputs(batch: int, device: torch.device, runs: int) -> None:
+    """A step of our own with spectral input, and with VGGish's and VGG16's features beside it, from features on the device."""
+    clips, dims = 2 * batch, {"logmel": 128, "vggish": 128, "vgg16": 4096}
+    random = np.random.default_rng(0)
+
+    def stream(name: str, rows: int, kind: type) -> StreamBank:
+        values = random.standard_normal((rows, dims[name]), np.float32).astype(kind)
+        times = np.arange(rows) * 1.0
+        loads = [lambda: FeatureSequence(values, times, 0.0, float(rows))] * clips
+        return StreamBank(
+            loads, lambda _, s: (s.values, np.arange(s.rows)), dims=dims[name], device=device, rows=rows * clips
+        )
+
+    spectra = stream("logmel", 604, np.float32)
+    pretrained = {"vggish": stream("vggish", 151, np.float16), "vgg16": stream("vgg16", 151, np.float16)}
+    tags = torch.randint(0, 2, (batch // 2, 10), device=device).float()
+    ways = {}
+    for inputs, streams in (("spectral", {}), ("spectral+auditory+visual", pretrained)):
+        config = load_config(None, [f"inputs={inputs}"])
+        trainer = MeanTeacher(Crnn.configured(config, classes=10, dims=dims).to(device), config.training, seed=0)
+        ways[inputs] = trainer, FeatureBank(spectra, streams, [604] * clips, time_pool=4)
+    times: dict[str, list[tuple[float, float]]] = {inputs: [] for inputs in ways}
+    for number in range(runs + 1):
+        chosen = random.permutation(clips)[:batch]
+        for inputs, (trainer, bank) in ways.items():
+            began, busy = time.perf_counter(), time.process_time()
+            trainer.step(number, bank.gather(chosen), tags)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if number:
+                times[inputs].append((time.perf_counter() - began, time.process_time() - busy))
+    one, all_three = times.values()
+    seconds, cpu = (statistics.median(b[k] / a[k] for a, b in zip(one, all_three, strict=True)) for k in (0, 1))
+    medians = [statistics.median(value for value, _ in own) for own in (one, all_three)]
+    print(
+        f"batch {batch}: spectral {medians[0]:.4f} s, all three {medians[1]:.4f} s, ratio {seconds:.2f} "
+        f"(of processor time {cpu:.2f})"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -80,12 +124,21 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="of ours, on a GPU")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument(
+        "--fusion",
+        action="store_true",
+        help="instead: all three streams against the spectral one, batches gathered, too",
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     print(
         f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, median of {options.runs} runs in turn"
     )
+    if options.fusion:
+        for batch in options.batch:
+            compare_inputs(batch, device, options.runs)
+        return
     for batch in options.batch:
         torch.manual_seed(0)
         x = torch.randn(batch, 604, 128, device=device)
