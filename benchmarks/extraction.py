@@ -41,7 +41,7 @@ from avsed.features.embedding import Embedder
 from avsed.features.extraction import extract_features
 from avsed.features.store import FeatureStore
 from avsed.features.threads import available_cores
-from avsed.features.vgg16 import IMAGENET, Vgg16, Vgg16Network
+from avsed.features.vgg16 import Vgg16, Vgg16Network
 from avsed.features.weights import own
 
 SAMPLE = 8
@@ -94,7 +94,7 @@ def main() -> None:
         folder = Path(name)
         (folder / "none.pt").write_bytes(b"random")
         os.environ["AVSED_WEIGHTS"] = name
-        weights = own(IMAGENET, folder / "none.pt")
+        weights = own("random", folder / "none.pt")
         if options.data is None:
             recipe = Recipe(clips=(("weak", options.clips),), duration=10.0, rate=44_100, fps=25, size=(168, 224))
             generate(folder / "clips", recipe, workers=available_cores())

@@ -70,9 +70,10 @@ class StreamBank:
         if self._rows is None:
             read = each(len(clips), lambda number: self._read(int(clips[number])))
             kinds = [torch.from_numpy(values).dtype for values, _ in read]
-            batch = torch.zeros(len(clips), length, self.dims, dtype=max(kinds, key=lambda kind: kind.itemsize))
-            for row, (values, places) in zip(batch, read, strict=True):
-                row[: len(places)] = torch.from_numpy(values[places])
+            batch = torch.empty(len(clips), length, self.dims, dtype=max(kinds, key=lambda kind: kind.itemsize))
+            for row, (values, places) in zip(batch.numpy(), read, strict=True):
+                row[: len(places)] = values[places]
+                row[len(places) :] = 0
             return upload(batch, self.device).float()
         starts, counts = self._spans[:, upload(clips, self.device), None]  # (clips, 1) each
         steps = torch.arange(length, device=self.device)
