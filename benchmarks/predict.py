@@ -4,7 +4,7 @@
 
 Each measurement is a process of its own. Without ``--run``, the paper's network with random weights is saved and used:
 it computes as much as a trained one. Without ``--recording``, an hour of noise and tones is written as AAC in mp4;
-``--video`` writes one with pictures, too (320 × 240 at 15 fps). Shown:
+``--video`` writes recordings with pictures (320 × 240 at 15 fps), for systems with eyes. Shown:
 
 * the long recording: seconds, how many times faster than real time, seconds of CPU, peak memory of the process;
 * a clip of ten seconds cut from the same sound: seconds from the command's start to its output (median, quickest), and what
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--recording", type=Path, help="the long recording")
     parser.add_argument("--minutes", type=float, default=60.0, help="length of the long recording that is written")
     parser.add_argument("--runs", type=int, default=5, help="cold starts timed")
-    parser.add_argument("--video", action="store_true", help="write a long recording with pictures, too")
+    parser.add_argument("--video", action="store_true", help="write recordings with pictures")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -67,13 +67,13 @@ def main() -> None:
                 return maker.submit(function, folder / file, **more).result()
 
             run = options.run or made(write_system, "system.safetensors")
-            clip = made(write_recording, "clip.mp4", seconds=CLIP_S)
-            recordings = [options.recording or made(write_recording, "sound.mp4", seconds=60 * options.minutes)]
-            if options.video:
-                recordings.append(made(write_recording, "video.mp4", seconds=60 * options.minutes, pictures=True))
+            clip = made(write_recording, "clip.mp4", seconds=CLIP_S, pictures=options.video)
+            recording = options.recording
+            if recording is None:
+                length = 60 * options.minutes
+                recording = made(write_recording, "recording.mp4", seconds=length, pictures=options.video)
         cold_start(run, clip, runs=options.runs, device=options.device)
-        for recording in recordings:
-            long_recording(run, recording, device=options.device)
+        long_recording(run, recording, device=options.device)
 
 
 def cold_start(run: Path, clip: Path, *, runs: int, device: str) -> None:
@@ -136,7 +136,8 @@ def write_system(path: Path) -> Path:
     import torch
 
     from avsed.config import Config
-    from avsed.features.logmel import log_mel
+    from avsed.features.extractors import describe
+    from avsed.features.logmel import LogMel, log_mel
     from avsed.features.standardise import Standardiser
     from avsed.model.crnn import Crnn
     from avsed.system import System
@@ -147,7 +148,8 @@ def write_system(path: Path) -> Path:
     noise = np.random.default_rng(0).normal(size=round(CLIP_S * config.features.rate)).astype(np.float32)
     spectra = log_mel(noise, config.features)
     standardiser = Standardiser(spectra.mean(0), np.ones(config.features.bands, np.float32))
-    System(config, tuple("abcdefghij"), standardiser, model, len(spectra), {"logmel": {"dims": 128}}).save(path)
+    extractors = {"logmel": describe(LogMel(config.features))}
+    System(config, tuple("abcdefghij"), standardiser, model, len(spectra), extractors).save(path)
     return path
 
 

@@ -74,7 +74,7 @@ def test_a_recording_taken_whole_is_what_extraction_makes_of_it(
         np.testing.assert_array_equal(found[name].times, sequence.times, err_msg=name)
         np.testing.assert_array_equal(found[name].values, sequence.values, err_msg=name)
         assert found[name].begin == pytest.approx(sequence.begin)
-        assert found[name].stop == pytest.approx(sequence.stop, abs=1e-4)
+        assert found[name].stop == pytest.approx(sequence.stop, abs=3e-5)  # half a sample
 
 
 def test_stretches_hold_what_lies_in_them(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -103,6 +103,16 @@ def test_stretches_hold_what_lies_in_them(tmp_path: Path, pool: ThreadPoolExecut
     last = features.stretch(first, None)()
     assert last["eye"].stop == pytest.approx(heard.stop, abs=1e-4)
     np.testing.assert_array_equal(last["eye"].values[-1], whole["eye"].values[-1])
+
+
+def test_a_stretch_lasts_as_long_for_every_stream(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    """A window's frames are counted in samples of one rate, which an ear's rate cannot always express."""
+    features = live(write(tmp_path / "a.mkv", sound=sine(9.0), shown=GREYS, late=0.2), pool)
+    samples = 31 * 4 * 366 - 1
+    for first in range(0, 90_000, 4 * 366 * 15):
+        for sequence in features.stretch(first, first + samples)().values():
+            assert sequence.begin == pytest.approx(0.2 + first / COUNTED, abs=1e-9)
+            assert round((sequence.stop - sequence.begin) * COUNTED) == samples
 
 
 def test_what_lies_before_a_stretch_is_forgotten(tmp_path: Path, pool: ThreadPoolExecutor) -> None:

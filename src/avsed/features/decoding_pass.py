@@ -133,7 +133,7 @@ class _Pass:
             for name, extractor in plain.items():
                 self._extract(name, extractor, samples[extractor.rate])
             for name, ear in ears.items():
-                self._prepare(name, lambda: ear.front(samples[ear.rate]))  # noqa: B023 (called at once)
+                self._prepare(name, lambda: ear.front(samples[ear.rate])._replace(begin=span.begin, stop=span.stop))  # noqa: B023 (called at once)
         if eyes:
             self._see(eyes, span)
         outcome = self.outcome

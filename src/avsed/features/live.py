@@ -22,7 +22,7 @@ from avsed.errors import MissingStreamError
 from avsed.features.embedding import in_half
 from avsed.features.logmel import LogMel, log_mel
 from avsed.features.pretrained import embed, of_pictures
-from avsed.features.sequence import FeatureSequence
+from avsed.features.sequence import FeatureSequence, row_times
 from avsed.media import Audio, Images, picture_span, stream_audio, stream_images
 
 if TYPE_CHECKING:
@@ -202,18 +202,19 @@ class LiveFeatures:
         def features() -> dict[str, FeatureSequence]:
             found = {name: self._hear(name, ear, heard[ear.rate]) for name, ear in self._ears.items()}
             for name, parts in seen.items():
-                values = np.concatenate([rows.result() for _, rows in parts])
-                found[name] = FeatureSequence(values, np.concatenate([times for times, _ in parts]), start, end)
-            return found
+                found[name] = np.concatenate([r.result() for _, r in parts]), np.concatenate([t for t, _ in parts])
+            # All of them are of one stretch, to the last bit, whatever the rates of the ears can express.
+            return {name: FeatureSequence(values, times, start, end) for name, (values, times) in found.items()}
 
         return features
 
-    def _hear(self, name: str, ear: Ear, audio: Audio) -> FeatureSequence:
+    def _hear(self, name: str, ear: Ear, audio: Audio) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and their times."""
         if isinstance(ear, LogMel):
             values = log_mel(audio.samples, ear.settings)
-            return FeatureSequence.regular(values, ear.settings, begin=audio.start, duration=audio.duration)
+            return values, row_times(len(values), ear.settings, audio.start)
         found = embed(self._networks[name], ear.front(audio), batch=BATCH)
-        return FeatureSequence(in_half(found.values), found.times, found.begin, found.stop)
+        return in_half(found.values), found.times
 
 
 def _endless(eye: VisualExtractor, begin: float) -> Iterator[float]:

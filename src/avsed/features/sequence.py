@@ -66,8 +66,7 @@ class FeatureSequence:
         spacing : whatever has the ``rate`` and the ``hop`` of the transform, such as `LogMelParameters`
         begin, duration : seconds; where the stream begins and how long it is
         """
-        times = begin + np.arange(len(values)) * (spacing.hop / spacing.rate)
-        return cls(values, times, begin, begin + duration)
+        return cls(values, row_times(len(values), spacing, begin), begin, begin + duration)
 
     @property
     def rows(self) -> int:
@@ -82,6 +81,11 @@ class FeatureSequence:
     def duration(self) -> float:
         """Seconds from the beginning to the end of the stream that the features were taken from."""
         return self.stop - self.begin
+
+
+def row_times(rows: int, spacing: Spacing, begin: float) -> np.ndarray:
+    """float64 (rows,), seconds: centres of the rows of a centred transform of a stream that starts at ``begin``."""
+    return begin + np.arange(rows) * (spacing.hop / spacing.rate)
 
 
 class Spacing(Protocol):
