@@ -268,6 +268,15 @@ def test_a_batch_holds_the_row_nearest_to_each_frame(resident: bool, inputs: str
                 assert torch.equal(found[frame], torch.from_numpy(clip[name].values[nearest]).float())
 
 
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_stream_that_no_clip_of_a_bank_has_is_absent(resident: bool) -> None:
+    config = configured(missing="learned")
+    data = [{name: own for name, own in clip.items() if name != EYE} for clip in clips(config, [1.0, 2.0])]
+    batch = bank_of(data, config, resident=resident).gather(np.array([1, 0]))
+    assert batch.embeddings[EYE].shape == (*batch.embeddings[EAR].shape[:2], 7)
+    assert batch.present is not None and batch.present.tolist() == [[True, True, False]] * 2
+
+
 def test_frames_are_the_same_with_and_without_spectra() -> None:
     both, ears = configured(), configured("vggish")
     for clip in clips(both, [10.0, 9.999, 0.05, 366 / 22_100, 3.21]):

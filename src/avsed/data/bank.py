@@ -75,6 +75,8 @@ class StreamBank:
                 row[: len(places)] = values[places]
                 row[len(places) :] = 0
             return upload(batch, self.device).float()
+        if not len(self._places):  # no clip has the stream
+            return torch.zeros(len(clips), length, self.dims, device=self.device)
         starts, counts = self._spans[:, upload(clips, self.device), None]  # (clips, 1) each
         steps = torch.arange(length, device=self.device)
         real = steps < counts  # (clips, length)
