@@ -73,6 +73,12 @@ def test_extract_goes_on_where_it_stopped(home: Path) -> None:
     again = json.loads(avsed("extract", home / "data", labels, "--json", cache=home / "fresh").stdout)
     assert all(split["extracted"] == 0 and split["cached"] for split in again["splits"].values())
     assert again["problems"] == []
+    assert {name: split["clips"] for name, split in again["splits"].items()} == {
+        "weak": 6,
+        "unlabeled": 4,
+        "validation": 3,
+        "test": 3,
+    }
 
 
 def test_extract_takes_several_features_in_one_pass(home: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Extracted:
         """Plain values for JSON."""
         splits = {
             name: {
-                "clips": len(result.files),
+                "clips": result.clips,
                 "extracted": result.done,
                 "cached": result.cached,
                 "failures": _plain(result.failures),

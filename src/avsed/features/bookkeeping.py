@@ -60,6 +60,11 @@ class ExtractionResult:
     workers: int
 
     @property
+    def clips(self) -> int:
+        """How many clips there are."""
+        return max(map(len, self.files.values()), default=0)
+
+    @property
     def clips_per_s(self) -> float:
         """Clips extracted per second; 0 if all were cached."""
         return self.done / self.seconds if self.done else 0.0
