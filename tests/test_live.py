@@ -96,6 +96,7 @@ def test_stretches_hold_what_lies_in_them(tmp_path: Path, pool: ThreadPoolExecut
         # Eye: rows of the whole recording, all that are nearest to a time in the stretch, and not many more.
         wanted = {int(np.abs(whole["eye"].times - t).argmin()) for t in np.linspace(start, stop, 50)}
         rows = np.searchsorted(whole["eye"].times, part["eye"].times - 1e-9)
+        assert abs(part["eye"].times[0] - start) <= 0.21 / 2  # row 0 is the stretch's first, should rows go by number
         assert wanted <= set(rows.tolist())
         np.testing.assert_array_equal(part["eye"].values, whole["eye"].values[rows])
         first, count = first + advance, count + 1

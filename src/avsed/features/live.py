@@ -202,7 +202,11 @@ class LiveFeatures:
         def features() -> dict[str, FeatureSequence]:
             found = {name: self._hear(name, ear, heard[ear.rate]) for name, ear in self._ears.items()}
             for name, parts in seen.items():
-                found[name] = np.concatenate([r.result() for _, r in parts]), np.concatenate([t for t, _ in parts])
+                times = np.concatenate([t for t, _ in parts])
+                # From the stretch's own first row on, since rows may be placed by number.
+                half = 0.5 * self._gazes[name].eye.period
+                first = min(int(np.searchsorted(times, start - half)), len(times) - 1)
+                found[name] = np.concatenate([r.result() for _, r in parts])[first:], times[first:]
             # All of them are of one stretch, to the last bit, whatever the rates of the ears can express.
             return {name: FeatureSequence(values, times, start, end) for name, (values, times) in found.items()}
 
