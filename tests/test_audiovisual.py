@@ -169,6 +169,17 @@ def test_a_clip_without_pictures_is_an_error_left_out_or_learned(
     assert list(found.failures.values()) == ["has no video stream"]
 
 
+def test_a_damaged_clip_without_pictures_is_left_out_once(home: Path, data: Path, tmp_path: Path) -> None:
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", np.zeros(32_000, np.float32), 16_000)
+    (data / "clips/weak/weak_00001.mp4").write_bytes((tmp_path / "a.wav").read_bytes()[:30_000])  # cut short
+    given = [*settings(home), "data.missing=drop"]
+    commands.train(data, out=tmp_path / "run", inputs=INPUTS, settings=given)
+    weak = Run(tmp_path / "run").about()["splits"]["weak"]
+    assert (weak["clips"], weak["left_out"]) == (3, ["weak_00001.mp4"])
+
+
 def test_a_model_that_has_learned_it_takes_sound_alone(home: Path, data: Path) -> None:
     clip = data / "clips/test/test_00000.mp4"
     detector = Detector.load(home / "learned")

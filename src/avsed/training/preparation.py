@@ -98,7 +98,8 @@ def split_features(
         name: {stream: stored for stream, stored in zip(result.files, own, strict=True) if stored is not None}
         for name, own in zip(names, files, strict=True)
     }
-    absent = [remark for remarks in result.absent.values() for remark in remarks]
+    left = {clip.name for clip in split.clips}  # what is damaged may lack a stream, too
+    absent = [remark for remarks in result.absent.values() for remark in remarks if remark.name in left]
     if config.fusion.missing == "learned":
         some = [remark for remark in absent if found[remark.name]]
         if some:
