@@ -64,6 +64,9 @@ def test_a_section_may_be_empty(tmp_path: Path) -> None:
 def test_a_located_configuration_means_the_same_everywhere() -> None:
     assert load_config(None, ["data.root=x/y"]).located().data.root == Path.cwd() / "x/y"
     assert Config().located() == Config()
+    weights = load_config(None, ["extractors.vgg16.weights=x/a.pt", "extractors.efficientnet-lite0.weights=~/b.pt"])
+    assert weights.located().extractors.vgg16.weights == Path.cwd() / "x/a.pt"
+    assert weights.located().extractors.efficientnet_lite0.weights == Path.home() / "b.pt"
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "training: 5\n", "seed: 2018-13-45\n"])

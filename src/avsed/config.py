@@ -256,9 +256,10 @@ class Config(Section):
         return self
 
     def located(self) -> Config:
-        """The same with an absolute path of the data set, which means the same wherever it is read."""
+        """The same with absolute paths of the data set and of weights, which mean the same wherever they are read."""
         root = None if self.data.root is None else self.data.root.absolute()
-        return self.model_copy(update={"data": self.data.model_copy(update={"root": root})})
+        data = self.data.model_copy(update={"root": root})
+        return self.model_copy(update={"data": data, "extractors": self.extractors.located()})
 
     def to_yaml(self) -> str:
         """The whole configuration, defaults included, as YAML that `load_config` reads back."""

@@ -6,7 +6,7 @@ The extractors themselves are made by `avsed.features.extractors`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,6 +30,12 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     weights: Path | None = Field(None, description="a file of your own in place of the published weights")
+
+    def located(self) -> Self:
+        """The same with an absolute path."""
+        if self.weights is None:
+            return self
+        return self.model_copy(update={"weights": self.weights.expanduser().absolute()})
 
 
 class VggishOptions(Options):
@@ -71,3 +77,7 @@ class ExtractorsConfig(BaseModel):
     aisfx: AisfxOptions = AisfxOptions()
     vgg16: Vgg16Options = Vgg16Options()
     efficientnet_lite0: EfficientNetLite0Options = Field(EfficientNetLite0Options(), alias="efficientnet-lite0")
+
+    def located(self) -> Self:
+        """The same with absolute paths of weights."""
+        return self.model_copy(update={name: getattr(self, name).located() for name in type(self).model_fields})

