@@ -12,7 +12,7 @@ import pytest
 import torch
 from fakes import Ear, Eye, sine, weights, write
 
-from avsed.errors import MissingStreamError
+from avsed.errors import MediaError, MissingStreamError
 from avsed.features.extraction import extract_features
 from avsed.features.live import LiveFeatures, Recording
 from avsed.features.logmel import LogMel
@@ -125,6 +125,19 @@ def test_what_lies_before_a_stretch_is_forgotten(tmp_path: Path, pool: ThreadPoo
         held.append((sum(len(t._held) / t.rate for t in features._tracks.values()), len(features._gazes["eye"]._seen)))
     assert max(seconds for seconds, _ in held) < 2 * 13  # a block of ten seconds more than the stretch, at each rate
     assert max(parts for _, parts in held) <= 3
+
+
+def test_an_eye_alone_needs_no_sound_that_can_be_decoded(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    path, only_eye = write(tmp_path / "a.mkv", sound=sine(9.0), shown=GREYS), {"eye": extractors()["eye"]}
+    broken = tmp_path / "b.mkv"
+    broken.write_bytes(path.read_bytes().replace(b"A_PCM/INT/LIT", b"A_PCM/INT/XXX"))  # a codec that nobody knows
+    with pytest.raises(MediaError, match=r"b\.mkv"):
+        live(broken, pool, optional=True)
+    for one in (path, broken):
+        expected = extracted(one, tmp_path / "store", only_eye)["eye"]
+        found = live(one, pool, only_eye).stretch(0, None)()["eye"]
+        np.testing.assert_array_equal(found.values, expected.values)
+        assert (found.begin, found.stop) == (expected.begin, pytest.approx(expected.stop, abs=1e-4))
 
 
 def test_a_stream_that_is_missing_is_an_error_or_left_out(tmp_path: Path, pool: ThreadPoolExecutor) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 from torch import nn
 
-from avsed.errors import MissingStreamError
+from avsed.errors import MediaError, MissingStreamError
 from avsed.features.embedding import in_half
 from avsed.features.logmel import LogMel, log_mel
 from avsed.features.pretrained import embed, of_pictures
@@ -86,11 +86,22 @@ class _Track:
 
 
 @dataclass(frozen=True)
-class _Silence:
-    """The time line of a recording without sound. begin : seconds; total : samples that sound would have"""
+class _Length:
+    """The time line of a recording that nobody hears. begin : seconds; total : samples that its sound has, or would have"""
 
     begin: float
     total: int
+
+    @classmethod
+    def of(cls, source: Recording, rate: int) -> _Length:
+        """That of its sound or, if there is none that can be decoded, of its pictures, as in an extraction."""
+        try:
+            blocks = source.sound(rate)
+            first = next(blocks)
+            return cls(first.start, len(first.samples) + sum(len(block.samples) for block in blocks))
+        except MediaError:
+            begin, stop = source.picture_span()
+            return cls(begin, max(1, round((stop - begin) * rate)))
 
     def reaches(self, position: int) -> bool:
         return self.total > position
@@ -155,15 +166,13 @@ class LiveFeatures:
         self._gazes: dict[str, _Gaze] = {}
         self._tracks: dict[int, _Track] = {}
         try:
-            for wanted in sorted({rate, *(ear.rate for ear in self._ears.values())}):
+            for wanted in sorted({rate, *(ear.rate for ear in self._ears.values())} if self._ears else ()):
                 self._tracks[wanted] = _Track(source.sound(wanted), wanted)
-            self._line: _Track | _Silence = self._tracks[rate]
         except MissingStreamError:
-            if (self._ears and not optional) or not eyes:
+            if not optional or not eyes:
                 raise
             self._ears = {}
-            begin, stop = source.picture_span()
-            self._line = _Silence(begin, max(1, round((stop - begin) * rate)))
+        self._line: _Track | _Length = self._tracks[rate] if self._ears else _Length.of(source, rate)
         for name, eye in eyes.items():
             try:
                 self._gazes[name] = _Gaze(eye, networks[name], source, self.begin, submit)
