@@ -190,10 +190,19 @@ def test_a_model_that_has_learned_it_takes_sound_alone(home: Path, data: Path) -
     assert not np.allclose(heard, seen)
 
 
+def test_a_stream_that_no_training_clip_has_is_an_error(home: Path, data: Path, tmp_path: Path) -> None:
+    for clip in data.glob("clips/*/*.mp4"):
+        without_pictures(clip)
+    with pytest.raises(MediaError, match="no training clip has what efficientnet-lite0 takes"):
+        commands.train(data, out=tmp_path / "run", inputs=INPUTS, missing="learned", settings=settings(home))
+
+
 @pytest.mark.parametrize(("run", "missing"), [("run", "learned"), ("learned", "drop"), ("learned", "error")])
 def test_what_was_learned_is_not_changed_in_evaluation(home: Path, run: str, missing: str) -> None:
     with pytest.raises(ConfigError, match=f"--missing {missing}"):
         commands.evaluate(home / run, missing=missing)
+    with pytest.raises(ConfigError, match="'error', 'drop' or 'learned', got 'never'"):
+        commands.evaluate(home / run, missing="never")
 
 
 def test_eyes_alone_make_a_system(home: Path, tmp_path: Path) -> None:
@@ -249,3 +258,14 @@ def test_the_demo_shows_what_the_borrowed_features_added(
     assert (tmp_path / "demo/runs/spectral+visual/results/test.json").is_file()
     words = "\n".join(part for part in found.render() if isinstance(part, str))
     assert "avsed weights get aisfx" in words and "runs/spectral+visual" in words
+
+
+def test_the_demo_s_settings_are_named_in_any_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from avsed.demo import ALL, _choose
+    from avsed.features import weights as known
+
+    monkeypatch.setattr(known, "find", lambda own: home / "eye.pt")
+    assert _choose(["visual+spectral,auditory", "spectral+visual"]) == (["spectral+visual", "auditory"], ())
+    assert _choose(["visual,all"])[0] == ["visual", *(name for name in ALL if name != "visual")]
+    with pytest.raises(ConfigError, match="--settings foo: unknown"):
+        _choose(["all", "foo"])

@@ -166,6 +166,9 @@ def prepare(config: Config, *, device: torch.device, workers: int | None = None)
         None if validation is None else split_features(validation, config, extractors, device=device, workers=workers)
     )
     training = [*weak_files, *other_files]
+    for name in extractors:
+        if not any(name in streams for streams in training):
+            raise MediaError(weak.table, f"no training clip has what {name} takes; leave it out of inputs")
     standardiser = None
     if config.spectral:
         standardiser = Standardiser.fit(streams[LOGMEL].load() for streams in training if LOGMEL in streams)
