@@ -181,10 +181,11 @@ def evaluate(
     given = [*settings, *([f"data.root={_quoted(Path(data))}"] if data is not None else [])]
     config = load_config(folder.config_file, given)
     if missing is not None and missing != config.fusion.missing:
+        changed = load_config(folder.config_file, [*given, f"fusion.missing={missing}"])
         if "learned" in (missing, config.fusion.missing):
             learned = "has learned" if missing != "learned" else "has not learned"
             raise ConfigError(f"--missing {missing}: {run} {learned} what stands for an absent stream")
-        config = load_config(folder.config_file, [*given, f"fusion.missing={missing}"])
+        config = changed
     set_threads(config.threads)
     where = choose_device(device or config.device)
     console.note(f"device: {describe(where)}")

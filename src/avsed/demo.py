@@ -181,13 +181,15 @@ def _choose(settings: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
         if unavailable:
             console.warn(f"the weights {' and '.join(unavailable)} are not here: what needs them is left out")
         return list(dict.fromkeys(["spectral", richest])), unavailable
-    wanted = list(ALL) if "all" in settings else [name for item in settings for name in item.split(",")]
-    for name in wanted:
-        if name not in ALL:
+    known = {frozenset(name.split("+")): [name] for name in ALL} | {frozenset({"all"}): list(ALL)}
+    wanted: dict[str, None] = {}
+    for name in (name for item in settings for name in item.split(",")):
+        if (own := known.get(frozenset(name.split("+")))) is None:
             raise ConfigError(f"--settings {name}: unknown{nearest(name, ALL)}; known are all, {', '.join(ALL)}")
-        for role in set(name.split("+")) & set(weights):
-            find(weights[role])  # an error says how to get them
-    return list(dict.fromkeys(wanted)), ()
+        wanted |= dict.fromkeys(own)
+    for role in {role for name in wanted for role in name.split("+")} & set(weights):
+        find(weights[role])  # an error says how to get them
+    return list(wanted), ()
 
 
 def _estimate(configs: Sequence[Config], device: torch.device, duration: float) -> float:
