@@ -33,6 +33,7 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         ("training.steps=many", r"training\.steps: .*integer.*got 'many'"),
         ("training.steps=0", r"training\.steps: .*greater than or equal to 1, got 0"),
         ("postprocessing.median_filter=4", "must be odd, got 4"),
+        ("fusion.auditory=vgg16", r"fusion: auditory must be one of vggish, .*, got 'vgg16'$"),
         ("features.bands=64", r"features\.bands is 64"),
         ("seed", "expected KEY=VALUE"),
         ("seed.x.y=1", "seed"),

@@ -19,7 +19,11 @@ def explain(item: Any, kind: type[BaseModel]) -> str:
         known = _known_keys(sections, kind)
         return f"unknown key {where!r}{nearest(str(key), known)}; known here: {', '.join(known)}"
     message = item["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]}, got {item['input']!r}" if where else message
+    if not where:
+        return message
+    # What a section as a whole gets wrong says itself what it got.
+    got = "" if item["type"] == "value_error" and isinstance(item["input"], Mapping) else f", got {item['input']!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}{got}"
 
 
 def fields(kind: Any) -> Mapping[str, Any]:
