@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -137,8 +138,6 @@ def test_features_of_another_version_are_refused(home: Path, monkeypatch: pytest
     system = System.load(home / "run/system.safetensors", device=torch.device("cpu"))
     told = {name: dict(about) for name, about in system.extractors.items()}
     told["efficientat"]["key"] = "efficientat-0-0123456789abcdef"
-    from dataclasses import replace
-
     with pytest.raises(CheckpointError, match=r"efficientat-0-0123456789abcdef.*train again"):
         Detector(replace(system, extractors=told))
 
@@ -213,6 +212,18 @@ def test_eyes_alone_make_a_system(home: Path, tmp_path: Path) -> None:
     own = read_scores(tmp_path / "run/scores/test.safetensors")[0]
     clip = home / "data/clips/test" / own.clip
     np.testing.assert_allclose(Detector.load(tmp_path / "run").detect(clip).scores.frames, own.frames, atol=1e-5)
+
+
+def test_ears_alone_score_a_long_recording(home: Path, tmp_path: Path) -> None:
+    from avsed.media import write_clip
+
+    commands.train(home / "data", out=tmp_path / "run", inputs="auditory", settings=settings(home))
+    system = System.load(tmp_path / "run/system.safetensors", device=torch.device("cpu"))
+    samples = 0.1 * np.random.default_rng(0).normal(size=32_000 * 18).astype(np.float32)
+    write_clip(tmp_path / "long.mp4", samples=samples, rate=32_000)
+    scores = Detector(replace(system, window=604)).detect(tmp_path / "long.mp4").scores
+    assert scores.boundaries[-1] == pytest.approx(18.0, abs=0.05)
+    assert np.isfinite(scores.frames).all()
 
 
 def test_a_long_recording_is_seen_and_heard_window_by_window(home: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ import torch
 from fakes import RATE, Ear, Eye, Network, sine, weights, write
 from safetensors import safe_open
 
+from avsed.config import load_config
+from avsed.data.clips import spectral_length
 from avsed.errors import WeightsError
 from avsed.features import decoding_pass, embedding
 from avsed.features.bookkeeping import ExtractionResult
@@ -119,6 +121,16 @@ def test_several_extractors_give_what_each_gives_alone(
     again = extract_features(clips[:FEW], every(), singly)
     assert (again.done, again.cached) == (0, FEW)
     assert_same(replace(result, files={name: own[:FEW] for name, own in result.files.items()}), again)
+
+
+def test_an_ear_s_rate_does_not_shift_the_model_s_frames(store: FeatureStore, tmp_path: Path) -> None:
+    """As 5299 samples, this sound has one spectral frame less than as the 2650 that 8000 Hz make of it."""
+    path = write(tmp_path / "a.mkv", sound=sine(1.0)[:5299])
+    config = load_config(None, ["inputs=vggish"])
+    stored = extract_features([("a", path)], {"logmel": LogMel(), "ear": Ear(weights())}, store).files
+    logmel, ear = stored["logmel"][0], stored["ear"][0]
+    assert logmel is not None and ear is not None
+    assert spectral_length({"vggish": ear}, config) == logmel.rows
 
 
 def test_a_recording_is_decoded_once(
