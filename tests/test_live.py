@@ -104,6 +104,7 @@ def test_stretches_hold_what_lies_in_them(tmp_path: Path, pool: ThreadPoolExecut
     last = features.stretch(first, None)()
     assert last["eye"].stop == pytest.approx(heard.stop, abs=1e-4)
     np.testing.assert_array_equal(last["eye"].values[-1], whole["eye"].values[-1])
+    assert last["eye"].times[-1] == whole["eye"].times[-1]  # pictures go on, but the recording ends with its sound
 
 
 def test_a_stretch_lasts_as_long_for_every_stream(tmp_path: Path, pool: ThreadPoolExecutor) -> None:

@@ -59,9 +59,9 @@ def configure(
     if device is not None:
         given.append(f"device={device}")
     if inputs is not None:
-        given.append(f"inputs={inputs}")
+        given.append(f"inputs={_quoted(inputs)}")
     if missing is not None:
-        given.append(f"fusion.missing={missing}")
+        given.append(f"fusion.missing={_quoted(missing)}")
     return load_config(config, given)
 
 
@@ -181,7 +181,7 @@ def evaluate(
     given = [*settings, *([f"data.root={_quoted(Path(data))}"] if data is not None else [])]
     config = load_config(folder.config_file, given)
     if missing is not None and missing != config.fusion.missing:
-        changed = load_config(folder.config_file, [*given, f"fusion.missing={missing}"])
+        changed = load_config(folder.config_file, [*given, f"fusion.missing={_quoted(missing)}"])
         if "learned" in (missing, config.fusion.missing):
             learned = "has learned" if missing != "learned" else "has not learned"
             raise ConfigError(f"--missing {missing}: {run} {learned} what stands for an absent stream")
@@ -294,6 +294,6 @@ def predict(
     return predict_all(detector, files, out=None if out is None else Path(out), keep_scores=keep_scores)
 
 
-def _quoted(path: Path) -> str:
-    """A path as a YAML string, whatever it holds."""
-    return "'" + str(path).replace("'", "''") + "'"
+def _quoted(value: str | Path) -> str:
+    """A path or word as a YAML string, whatever it holds."""
+    return "'" + str(value).replace("'", "''") + "'"

@@ -292,7 +292,8 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         values = read or {}
     for override in overrides:
         _override(values, override)
-    return make_config(values, source=str(path) if path is not None else "--set")
+    given = "the options given" if overrides else "the defaults"
+    return make_config(values, source=given if path is None else f"{path} with {given}" if overrides else str(path))
 
 
 def make_config(values: Mapping[str, Any], *, source: str) -> Config:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from avsed import console
 from avsed.commands import configure, evaluate, predict
-from avsed.config import Config
+from avsed.config import Config, load_config
 from avsed.data.demo import LABELS, Recipe, generate
 from avsed.errors import ConfigError, nearest
 from avsed.evaluation import Evaluation
@@ -48,7 +48,7 @@ KEYS = (
 CLIPS = (("weak", 120), ("unlabeled", 60), ("validation", 20), ("test", 60))
 QUICK = ("training.steps=10", "training.validations=1")
 QUICK_CLIPS = (("weak", 12), ("unlabeled", 6), ("validation", 4), ("test", 6))
-WITHOUT_CNN = 0.1  # of the time of a step with one
+WITHOUT_CNN = 0.15  # of the time of a step with one
 
 
 @dataclass(frozen=True)
@@ -144,17 +144,19 @@ def demo(
     folder = Path(out)
     chosen, unavailable = _choose(settings)
     recipe = Recipe(clips=QUICK_CLIPS if quick else CLIPS)
+    keys = (*KEYS, *(QUICK if quick else ()), *([f"threads={threads}"] if threads else []))
+    if len(chosen) > 2:
+        plans = [load_config(None, [*keys, f"inputs={name}"]) for name in chosen]
+        seconds = _estimate(plans, where, recipe.duration)
+        console.note(
+            f"{len(chosen)} trainings of {plans[0].training.steps} steps: about {format_seconds(seconds)}, beside videos, "
+            "features and scores"
+        )
     with console.bar("videos", sum(count for _, count in recipe.clips)) as bar:
         generate(
             folder / "data", recipe, workers=threads or available_cores(), progress=lambda done, _: bar.update(done)
         )
-    keys = (*KEYS, *(QUICK if quick else ()), *([f"threads={threads}"] if threads else []))
     configs = {name: configure(folder / "data", settings=keys, device=device, inputs=name) for name in chosen}
-    if len(chosen) > 2:
-        seconds = _estimate(list(configs.values()), where, recipe.duration)
-        console.note(
-            f"{len(chosen)} trainings of {configs[chosen[0]].training.steps} steps: about {format_seconds(seconds)}"
-        )
     evaluations = {}
     for name, config in configs.items():
         console.note(f"training with {name}")

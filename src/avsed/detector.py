@@ -38,6 +38,7 @@ from avsed.timeline import pooled_frames, spectral_frames
 
 BATCH = 8  # windows scored at once
 CPU_BATCH = 4  # the same on a CPU: maps stay below 32 MB, from where on memory is fetched anew each time, page by page
+MOST_AHEAD = 8  # batches that wait for the network: VGG16's pictures of one on a CPU take 45 MB
 
 Ready = Callable[[], dict[str, FeatureSequence]]
 """What is left to do for a window's features, by extractor."""
@@ -184,7 +185,7 @@ class _Windows:
         on_cpu = system.device.type == "cpu"
         self._batch = CPU_BATCH if on_cpu else BATCH
         threads = threads if on_cpu else 1
-        self._ahead = 2 * threads  # batches of samples and pictures held in memory
+        self._ahead = min(2 * threads, MOST_AHEAD)  # batches of samples and pictures held in memory
         self._threads = ThreadPoolExecutor(threads, "windows", initializer=torch.set_num_threads, initargs=(1,))
         self._waiting: list[tuple[int, Ready]] = []
         self._scored: deque[Future[list[tuple[int, np.ndarray]]]] = deque()

@@ -21,7 +21,7 @@ from torch import nn
 from avsed.errors import MediaError, MissingStreamError
 from avsed.features.embedding import in_half
 from avsed.features.logmel import LogMel, log_mel
-from avsed.features.pretrained import embed, of_pictures
+from avsed.features.pretrained import Prepared, embed, of_pictures
 from avsed.features.sequence import FeatureSequence, row_times
 from avsed.media import Audio, Images, picture_span, stream_audio, stream_images
 
@@ -129,14 +129,16 @@ class _Gaze:
         times = self.eye.wanted(self._begin, stop + margin)
         while self._count < len(times):
             own = times[self._count : self._count + BATCH]
-            pixels = np.stack(list(islice(self._pictures, len(own))))
-            self._seen.append((own, self._submit(partial(self._look, pixels, own))))
+            images = Images(np.stack(list(islice(self._pictures, len(own)))), own)
+            # Cropped here, since less has to wait for the network then.
+            prepared = of_pictures(images, own, side=self.eye.side, begin=own[0], stop=own[-1])
+            self._seen.append((own, self._submit(partial(self._look, prepared))))
             self._count += len(own)
         self._seen = [part for part in self._seen if part[0][-1] >= start - self.eye.period] or self._seen[-1:]
-        return list(self._seen)
+        # One row more than a recording has may have been asked for, before its end was known.
+        return [(own[: len(own) if not last else int(np.searchsorted(own, times[-1])) + 1], f) for own, f in self._seen]
 
-    def _look(self, pixels: np.ndarray, times: np.ndarray) -> np.ndarray:
-        prepared = of_pictures(Images(pixels, times), times, side=self.eye.side, begin=times[0], stop=times[-1])
+    def _look(self, prepared: Prepared) -> np.ndarray:
         return in_half(embed(self._network, prepared, batch=BATCH).values)
 
 
@@ -215,7 +217,7 @@ class LiveFeatures:
                 # From the stretch's own first row on, since rows may be placed by number.
                 half = 0.5 * self._gazes[name].eye.period
                 first = min(int(np.searchsorted(times, start - half)), len(times) - 1)
-                found[name] = np.concatenate([r.result() for _, r in parts])[first:], times[first:]
+                found[name] = np.concatenate([r.result()[: len(t)] for t, r in parts])[first:], times[first:]
             # All of them are of one stretch, to the last bit, whatever the rates of the ears can express.
             return {name: FeatureSequence(values, times, start, end) for name, (values, times) in found.items()}
 
