@@ -372,7 +372,7 @@ def test_the_demo_asks_for_its_device_first(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         (["spectral+vision"], r"spectral\+vision: unknown \(did you mean 'spectral\+visual'\?\)"),
-        (["all"], "avsed weights get efficientnet-lite0-imagenet"),
+        (["all"], "avsed weights get aisfx"),
         (["auditory"], "avsed weights get aisfx"),
     ],
 )

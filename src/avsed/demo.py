@@ -186,11 +186,12 @@ def _choose(settings: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     known = {frozenset(name.split("+")): [name] for name in ALL} | {frozenset({"all"}): list(ALL)}
     wanted: dict[str, None] = {}
     for name in (name for item in settings for name in item.split(",")):
-        if (own := known.get(frozenset(name.split("+")))) is None:
+        if (meant := known.get(frozenset(name.split("+")))) is None:
             raise ConfigError(f"--settings {name}: unknown{nearest(name, ALL)}; known are all, {', '.join(ALL)}")
-        wanted |= dict.fromkeys(own)
-    for role in {role for name in wanted for role in name.split("+")} & set(weights):
-        find(weights[role])  # an error says how to get them
+        wanted |= dict.fromkeys(meant)
+    for role, own in weights.items():
+        if any(role in name.split("+") for name in wanted):
+            find(own)  # an error says how to get them
     return list(wanted), ()
 
 
