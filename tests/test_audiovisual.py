@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +45,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "data",
         Recipe(clips=(("weak", 4), ("unlabeled", 2), ("validation", 2), ("test", 3)), duration=1.5),
     )
+    for clip in (folder / "data/clips").rglob("*.mp4"):
+        os.utime(clip, (time.time() - 3600,) * 2)  # what has just been written is not taken for known
     torch.manual_seed(0)
     torch.save(MobileNet(WIDTHS["mn01"]).state_dict(), folder / "ear.pt")
     torch.save(lite0_state(), folder / "eye.pt")
