@@ -40,12 +40,14 @@ class StreamBank:
             self._keep(rows)
 
     def _keep(self, rows: int) -> None:
-        """Move all rows to the device, one clip at a time, in the type in which they are stored."""
-        kept, places, count = torch.empty(rows, self.dims, dtype=torch.float16, device=self.device), [], 0
+        """Move all rows to the device, one clip at a time, in the type of the first, or float32 if one is."""
+        kept, places, count = torch.empty(0, self.dims, dtype=torch.float16, device=self.device), [], 0
         for clip in range(len(self._loads)):
             values, seen = (torch.from_numpy(array) for array in self._read(clip))
-            if values.dtype != kept.dtype and len(values):
-                kept = kept.to(torch.float32)
+            if not count and len(values):
+                kept = torch.empty(rows, self.dims, dtype=values.dtype, device=self.device)
+            elif values.dtype.itemsize > kept.dtype.itemsize:
+                kept = kept.to(values.dtype)
             kept[count : count + len(values)] = values
             places.append(seen + count)
             count += len(values)

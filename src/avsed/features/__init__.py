@@ -16,4 +16,8 @@
 ``decoding_pass``   what a worker process does with one recording
 ``embedding``    networks on batches that mix recordings
 ``bookkeeping``  what is known of each clip of an extraction, and its result
+``live``         features of one recording of any length, stretch by stretch
+``options``      all extractors by name, and what can be chosen about each; without PyTorch
+``extractors``   an extractor made from a configuration, or as a trained system tells of it
+``provenance``   which networks may have learned from the recordings they are tested on
 """

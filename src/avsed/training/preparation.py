@@ -86,7 +86,7 @@ def split_features(
     Returns the split, too: it lacks the clips whose recordings cannot be read (with ``data.missing: drop``) and those that
     lack a stream that the model takes (with ``fusion.missing: drop``).
 
-    Raises MediaError, naming the first such recording and how many there are.
+    Raises MediaError, naming the split's table, how many such recordings there are, and the first of them.
     """
     names = [clip.name for clip in split.clips]
     result = extract_split(split, extractors, device=device, workers=workers)
