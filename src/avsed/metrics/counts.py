@@ -26,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 EmptyOutput = Literal["zero", "skip"]
+MEANS = ("f1", "precision", "recall", "error_rate", "deletion_rate", "insertion_rate")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,32 @@ class Result:
     classes: Mapping[str, Rates]
     counts: Counts
 
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """The clips, in the order of the counts' rows."""
+        return self.counts.clips
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the counts' columns."""
+        return self.counts.labels
+
+    def resampled(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """The numbers when clip i counts ``weights[:, i]`` times.
+
+        weights : int64 (resamples, clips), >= 0
+        Returns float64 (resamples,) under ``micro_f1``, ``macro_f1``, ``micro_precision``, ..., and (resamples, classes) under
+        ``class_f1``, ...
+        """
+        sums = Sums.of(self.counts, weights)
+        empty_output = self.definition["empty_output"]
+        classes, micro = sums.by_class(empty_output), sums.together(empty_output)
+        return {
+            **{f"micro_{name}": micro[name] for name in (*MEANS, "substitution_rate")},
+            **{f"macro_{name}": mean_over_classes(classes[name]) for name in MEANS},
+            **{f"class_{name}": classes[name] for name in MEANS},
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
@@ -93,64 +120,87 @@ class Result:
         }
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Counts summed over clips, each as often as it counts: of each class, int64 (resamples, classes), and of all, (resamples,)."""
+
+    reference: np.ndarray
+    estimated: np.ndarray
+    correct: np.ndarray
+    substitutions: np.ndarray
+    deletions: np.ndarray
+    insertions: np.ndarray
+
+    @classmethod
+    def of(cls, counts: Counts, weights: np.ndarray) -> Sums:
+        """weights : int64 (resamples, clips)"""
+        columns = [vars(counts)[name] for name in cls.__annotations__]
+        # Products of float64 are exact up to 2^53, and quicker than those of integers by far.
+        return cls(*((weights.astype(np.float64) @ column).astype(np.int64) for column in columns))
+
+    def by_class(self, empty_output: EmptyOutput) -> dict[str, np.ndarray]:
+        """Rates of each class by name, float64 (resamples, classes)."""
+        missed, false = self.reference - self.correct, self.estimated - self.correct
+        return _rates(self.reference, self.estimated, self.correct, missed, false, np.zeros_like(missed), empty_output)
+
+    def together(self, empty_output: EmptyOutput) -> dict[str, np.ndarray]:
+        """Rates of all classes together by name, float64 (resamples,)."""
+        reference, estimated, correct = (x.sum(axis=1) for x in (self.reference, self.estimated, self.correct))
+        return _rates(reference, estimated, correct, self.deletions, self.insertions, self.substitutions, empty_output)
+
+
 def summarise(counts: Counts, definition: Mapping[str, Any], *, empty_output: EmptyOutput = "zero") -> Result:
     """All numbers of a metric from its counts; see the module's conventions."""
-    reference, estimated, correct = (c.sum(axis=0) for c in (counts.reference, counts.estimated, counts.correct))
-    classes = {}
-    for label, r, e, c in zip(counts.labels, reference.tolist(), estimated.tolist(), correct.tolist(), strict=True):
-        classes[label] = _rates(r, e, c, deletions=r - c, insertions=e - c, empty_output=empty_output)
-    sums = [int(x.sum()) for x in (counts.substitutions, counts.deletions, counts.insertions)]
-    micro = _rates(
-        int(reference.sum()),
-        int(estimated.sum()),
-        int(correct.sum()),
-        substitutions=sums[0],
-        deletions=sums[1],
-        insertions=sums[2],
-        empty_output=empty_output,
+    sums = Sums.of(counts, np.ones((1, len(counts.clips)), np.int64))
+    classes, micro = sums.by_class(empty_output), sums.together(empty_output)
+    held = [x[0].tolist() for x in (sums.reference, sums.estimated, sums.correct)]
+    of_classes = {
+        label: Rates(
+            *(float(classes[name][0, c]) for name in MEANS),
+            reference=held[0][c],
+            estimated=held[1][c],
+            correct=held[2][c],
+        )
+        for c, label in enumerate(counts.labels)
+    }
+    together = Rates(
+        *(float(micro[name][0]) for name in (*MEANS, "substitution_rate")),
+        reference=sum(held[0]),
+        estimated=sum(held[1]),
+        correct=sum(held[2]),
     )
-    names = ("f1", "precision", "recall", "error_rate", "deletion_rate", "insertion_rate")
-    means = {name: _mean([getattr(rates, name) for rates in classes.values()]) for name in names}
-    macro = Rates(
-        means["f1"],
-        means["precision"],
-        means["recall"],
-        means["error_rate"],
-        means["deletion_rate"],
-        means["insertion_rate"],
-    )
-    return Result({**definition, "empty_output": empty_output}, micro, macro, classes, counts)
+    means = Rates(*(float(mean_over_classes(classes[name])[0]) for name in MEANS))
+    return Result({**definition, "empty_output": empty_output}, together, means, of_classes, counts)
+
+
+def mean_over_classes(values: np.ndarray) -> np.ndarray:
+    """float64 (resamples,): the mean of (resamples, classes) over the classes that have a number, NaN where none has."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)
 
 
 def _rates(
-    reference: int,
-    estimated: int,
-    correct: int,
-    *,
-    deletions: int,
-    insertions: int,
+    reference: np.ndarray,
+    estimated: np.ndarray,
+    correct: np.ndarray,
+    deletions: np.ndarray,
+    insertions: np.ndarray,
+    substitutions: np.ndarray,
     empty_output: EmptyOutput,
-    substitutions: int | None = None,
-) -> Rates:
-    nan = float("nan")
-    precision = correct / estimated if estimated else 0.0 if empty_output == "zero" else nan
-    recall = correct / reference if reference else nan
-    f1 = 0.0 if precision == recall == 0 else 2 * precision * recall / (precision + recall)
-    of = [x / reference if reference else nan for x in (substitutions or 0, deletions, insertions)]
-    return Rates(
-        f1=f1,
-        precision=precision,
-        recall=recall,
-        error_rate=sum(of),
-        deletion_rate=of[1],
-        insertion_rate=of[2],
-        substitution_rate=None if substitutions is None else of[0],
-        reference=reference,
-        estimated=estimated,
-        correct=correct,
-    )
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
+) -> dict[str, np.ndarray]:
+    """Rates by name from counts of one shape."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(estimated > 0, correct / estimated, 0.0 if empty_output == "zero" else np.nan)
+        recall = np.where(reference > 0, correct / reference, np.nan)
+        f1 = np.where((precision == 0) & (recall == 0), 0.0, 2 * precision * recall / (precision + recall))
+        of = [np.where(reference > 0, x / reference, np.nan) for x in (substitutions, deletions, insertions)]
+    return {
+        "f1": f1,
+        "precision": precision,
+        "recall": recall,
+        "error_rate": of[0] + of[1] + of[2],
+        "deletion_rate": of[1],
+        "insertion_rate": of[2],
+        "substitution_rate": of[0],
+    }
