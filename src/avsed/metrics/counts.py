@@ -19,7 +19,7 @@ with ``empty_output="skip"``, the default of ``sed_eval``, both are NaN and left
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -154,23 +154,13 @@ def summarise(counts: Counts, definition: Mapping[str, Any], *, empty_output: Em
     sums = Sums.of(counts, np.ones((1, len(counts.clips)), np.int64))
     classes, micro = sums.by_class(empty_output), sums.together(empty_output)
     held = [x[0].tolist() for x in (sums.reference, sums.estimated, sums.correct)]
-    of_classes = {
-        label: Rates(
-            *(float(classes[name][0, c]) for name in MEANS),
-            reference=held[0][c],
-            estimated=held[1][c],
-            correct=held[2][c],
-        )
+    by_class = {
+        label: _row({name: classes[name][0, c] for name in MEANS}, [own[c] for own in held])
         for c, label in enumerate(counts.labels)
     }
-    together = Rates(
-        *(float(micro[name][0]) for name in (*MEANS, "substitution_rate")),
-        reference=sum(held[0]),
-        estimated=sum(held[1]),
-        correct=sum(held[2]),
-    )
-    means = Rates(*(float(mean_over_classes(classes[name])[0]) for name in MEANS))
-    return Result({**definition, "empty_output": empty_output}, together, means, of_classes, counts)
+    together = _row({name: values[0] for name, values in micro.items()}, [sum(own) for own in held])
+    means = _row({name: mean_over_classes(classes[name])[0] for name in MEANS}, [None, None, None])
+    return Result({**definition, "empty_output": empty_output}, together, means, by_class, counts)
 
 
 def mean_over_classes(values: np.ndarray) -> np.ndarray:
@@ -178,6 +168,13 @@ def mean_over_classes(values: np.ndarray) -> np.ndarray:
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)
+
+
+def _row(rates: Mapping[str, float], counts: Sequence[int | None]) -> Rates:
+    """rates : by name; without a substitution rate there is none; counts : reference, estimated, correct"""
+    values: dict[str, Any] = {name: float(value) for name, value in rates.items()}
+    values |= zip(("reference", "estimated", "correct"), counts, strict=True)
+    return Rates(**values)
 
 
 def _rates(
