@@ -177,7 +177,7 @@ def test_evaluate_and_score_agree(home: Path) -> None:
     for kind in ("segment", "event"):
         for ours, theirs in (("correct", "correct"), ("estimated", "estimated"), ("reference", "reference")):
             assert told[kind]["micro"][ours] == from_files[kind]["micro"][theirs]
-    assert from_files["clip"]["definition"]["name"] == "tags from events"
+    assert from_files["tags_from_events"]["definition"]["name"] == "tags from events"
     assert set(from_files["headline"]) == {"tags_from_events_micro_f1", "segment_micro_f1", "event_macro_f1"}
     assert from_files["fingerprint"]["sha256"] == told["fingerprint"]["sha256"]  # the same clips and labels
     assert from_files["metrics"] == told["metrics"]

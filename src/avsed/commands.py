@@ -167,7 +167,7 @@ def evaluate(
     from avsed.features.provenance import provenance
     from avsed.scores import write_scores
     from avsed.system import System
-    from avsed.tables import write_events
+    from avsed.tables import write_durations, write_events
     from avsed.training.preparation import about_split, open_configured, reference_events, split_features
     from avsed.training.train import evaluate_on, score_split
 
@@ -220,6 +220,8 @@ def evaluate(
     evaluation, events = evaluate_on(system, labelled, scores, about)
     write_scores(folder.scores(chosen), scores)
     write_events(folder.events(chosen), events)
+    write_events(folder.reference(chosen), reference_events(labelled), decimals=None)
+    write_durations(folder.durations(chosen), labelled.durations, decimals=None)
     write_json(folder.results(chosen), evaluation.to_dict())
     return evaluation
 

@@ -180,6 +180,11 @@ class MetricsConfig(Section):
     offset_collar: float = Field(0.2, ge=0, description="tolerance of an offset, seconds")
     offset_rate: float = Field(0.2, ge=0, description="tolerance of an offset as a share of the event's length")
     offset_tolerance: Literal["max", "min"] = Field("max", description="the larger or the smaller of the two applies")
+    matching: Literal["optimal", "greedy"] = Field(
+        "optimal", description="match as many events as possible, or each with the first that fits"
+    )
+    resamples: int = Field(1000, ge=0, description="bootstrap resamples of the clips behind intervals; 0 for none")
+    confidence: float = Field(0.95, gt=0, lt=1, description="share of resamples in an interval")
 
 
 class Config(Section):
@@ -290,14 +295,16 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         if read is not None and not isinstance(read, dict):
             raise ConfigError(f"{path}: expected sections such as 'training:', found a {type(read).__name__}")
         values = read or {}
+    given = "the options given" if overrides else "the defaults"
+    source = given if path is None else f"{path} with {given}" if overrides else str(path)
+    return make_config(values, source=source, overrides=overrides)
+
+
+def make_config(values: Mapping[str, Any], *, source: str, overrides: Sequence[str] = ()) -> Config:
+    """Check nested values and make the configuration of them; ``source`` is named in errors."""
+    values = dict(values)
     for override in overrides:
         _override(values, override)
-    given = "the options given" if overrides else "the defaults"
-    return make_config(values, source=given if path is None else f"{path} with {given}" if overrides else str(path))
-
-
-def make_config(values: Mapping[str, Any], *, source: str) -> Config:
-    """Check nested values and make the configuration of them; ``source`` is named in errors."""
     try:
         return Config.model_validate(values)
     except ValidationError as error:

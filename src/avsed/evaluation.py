@@ -1,15 +1,20 @@
-"""Scores of a system on labelled clips: the paper's three, with each class by itself."""
+"""Scores of a system on labelled clips: every number of the field that its output allows, with each class by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from avsed import numbers
 from avsed.annotations import Durations, Events, Tags
 from avsed.config import MetricsConfig, PostprocessingConfig
 from avsed.features.provenance import MARK
-from avsed.metrics import Result, clip_based, event_based, segment_based
+from avsed.measures import measure_events, measure_tags
+from avsed.metrics import Result, clip_based
+from avsed.metrics.resampling import Interval, Measured
+from avsed.numbers import PAPER, plain
 from avsed.postprocessing import detect_events, detect_tags
 from avsed.scores import Scores
 from avsed.tables import labels_of
@@ -21,42 +26,77 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Clip-, segment- and event-based results of the same clips.
+    """What was measured on the same clips.
 
+    measures : metrics by name (see `avsed.measures`), ``segment`` and ``event`` among them, and ``clip`` or ``tags_from_events``
     about : what the numbers are of: split, fingerprint, system, configuration
+    metrics : how they were measured; ``resamples`` of the clips give the intervals, 0 for none
     """
 
-    clip: Result
-    segment: Result
-    event: Result
+    measures: Mapping[str, Measured]
     about: Mapping[str, Any]
+    metrics: MetricsConfig
 
     @property
-    def first(self) -> tuple[str, str]:
-        """What the clips' tags come from, for programs and for people: clip probabilities, or only events."""
-        if self.clip.definition["name"] == "tags from events":
-            return "tags_from_events", "tags from events"
-        return "clip", "clip-based"
+    def clip(self) -> Result:
+        """Of tags: from clip probabilities, or where there are none from events."""
+        return self._result("clip" if "clip" in self.measures else "tags_from_events")
+
+    @property
+    def segment(self) -> Result:
+        """Of segments."""
+        return self._result("segment")
+
+    @property
+    def event(self) -> Result:
+        """Of events, with collars on both sides."""
+        return self._result("event")
+
+    def _result(self, name: str) -> Result:
+        found = self.measures[name]
+        assert isinstance(found, Result)
+        return found
+
+    @cached_property
+    def values(self) -> dict[str, float]:
+        """All numbers by key."""
+        return numbers.values(self.measures)
+
+    @cached_property
+    def intervals(self) -> tuple[dict[str, Interval], dict[str, list[Interval]]]:
+        """Of the numbers by key, and of the classes' own by metric and name; empty without resamples."""
+        if not self.metrics.resamples:
+            return {}, {}
+        drawn = numbers.resampled(self.measures, resamples=self.metrics.resamples)
+        return numbers.intervals(self.measures, drawn, confidence=self.metrics.confidence)
 
     def headline(self) -> dict[str, float]:
         """The paper's three numbers as fractions: clip-based and segment-based micro F1, event-based macro F1."""
-        return {
-            f"{self.first[0]}_micro_f1": self.clip.micro.f1,
-            "segment_micro_f1": self.segment.micro.f1,
-            "event_macro_f1": self.event.macro.f1,
-        }
+        return {key: self.values[key] for key in PAPER if key in self.values}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: fractions; null where a number is not defined."""
-        results = {"clip": self.clip, "segment": self.segment, "event": self.event}
+        own, of_classes = self.intervals
+        labels = self.event.labels
         return {
             **self.about,
-            "headline": {name: None if value != value else value for name, value in self.headline().items()},
-            **{name: result.to_dict() for name, result in results.items()},
+            "headline": {name: plain(value) for name, value in self.headline().items()},
+            "numbers": {
+                number.key: {
+                    "title": number.title,
+                    **(numbers.to_dict(own[number.key]) if own else {"value": plain(self.values[number.key])}),
+                }
+                for number in numbers.names(self.measures)
+            },
+            "intervals": {
+                name: {label: numbers.to_dict(one) for label, one in zip(labels, found, strict=True)}
+                for name, found in of_classes.items()
+            },
+            **{name: numbers.describe(metric) for name, metric in self.measures.items()},
         }
 
     def render(self) -> Iterator[RenderableType]:
-        """What the command prints: a table with a row a class, in percent, as wide as there is room."""
+        """What the command prints: a table with a row a class, in percent, as wide as there is room, and all numbers."""
         if "fingerprint" in self.about:
             mark = self.about["fingerprint"]
             name = f"split {self.about['split']}" if "split" in self.about else self.about["reference"]
@@ -66,12 +106,17 @@ class Evaluation:
             mark = f": {MARK} test clips may be among {', '.join(told['overlap'])}" if told["overlap"] else ""
             yield f"{name} was pretrained on {', '.join(told['pretrained_on'])}{mark}"
         yield _Widest([self._table(rates=True), self._table(rates=False)])
-        for name, value in (
-            (f"{self.first[1]} micro F1", self.clip.micro.f1),
-            ("segment-based micro F1", self.segment.micro.f1),
-            ("event-based macro F1", self.event.macro.f1),
-        ):
-            yield f"{name:<28}{100 * value:6.2f} %"
+        own, _ = self.intervals
+        shown = numbers.names(self.measures)
+        width = max(len(number.title) for number in shown)
+        for number in sorted(shown, key=lambda number: number.key in PAPER):  # the paper's last, where people look
+            line = f"{number.title:<{width}}  {numbers.told(number, self.values[number.key]):>8}"
+            yield line + (f"   {numbers.told_interval(number, own[number.key])}" if own else "")
+        if own:
+            yield (
+                f"in brackets: {100 * self.metrics.confidence:g} % of {self.metrics.resamples} bootstrap resamples of the "
+                f"{len(self.event.clips)} clips"
+            )
 
     def _table(self, *, rates: bool) -> Table:
         """A row a class; ``rates`` : with precision and recall."""
@@ -81,11 +126,12 @@ class Evaluation:
 
         what = "F1, precision and recall" if rates else "F1"
         table = Table(title=f"{what} in %", title_justify="left", box=SIMPLE, padding=(0, 0, 0, 1))
-        rows = [(label, [result.classes[label] for result in self._results]) for label in self.clip.classes]
-        rows += [("micro", [result.micro for result in self._results])]
-        rows += [("macro", [result.macro for result in self._results])]
+        results = (self.clip, self.segment, self.event)
+        rows = [(label, [result.classes[label] for result in results]) for label in self.clip.classes]
+        rows += [("micro", [result.micro for result in results])]
+        rows += [("macro", [result.macro for result in results])]
         table.add_column("class", no_wrap=True, min_width=max(len(title) for title, _ in rows))
-        for name in (self.first[1].removesuffix("-based"), "segment", "event"):
+        for name in ("clip" if "clip" in self.measures else "tags from events", "segment", "event"):
             table.add_column(f"{name}\nF1", justify="right", min_width=5)
             for heading in ("P", "R") if rates else ():
                 table.add_column(heading, justify="right", vertical="bottom")
@@ -102,10 +148,6 @@ class Evaluation:
                 *("" if count is None else str(count) for count in counts),
             )
         return table
-
-    @property
-    def _results(self) -> tuple[Result, Result, Result]:
-        return self.clip, self.segment, self.event
 
 
 @dataclass(frozen=True)
@@ -140,9 +182,11 @@ def evaluate_scores(
     for one in scores:
         tags[one.clip] = detect_tags(one, postprocessing)
         events[one.clip] = detect_events(one, postprocessing)
-    clip = clip_based(labels_of(reference), tags, labels=labels)
-    segment, event = _of_events(reference, events, labels, durations, metrics)
-    return Evaluation(clip, segment, event, about or {}), events
+    measures = {
+        **measure_tags(labels_of(reference), tags, labels=labels),
+        **measure_events(reference, events, labels=labels, durations=durations, metrics=metrics),
+    }
+    return Evaluation(measures, about or {}, metrics), events
 
 
 def evaluate_events(
@@ -155,25 +199,13 @@ def evaluate_events(
     about: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Compare two lists of events. The clip-based result is of *tags from events*: there are no clip probabilities."""
-    clip = clip_based(labels_of(reference), labels_of(estimated), labels=labels, name="tags from events")
-    segment, event = _of_events(reference, estimated, labels, durations, metrics)
-    return Evaluation(clip, segment, event, about or {})
-
-
-def _of_events(
-    reference: Events, estimated: Events, labels: tuple[str, ...], durations: Durations | None, metrics: MetricsConfig
-) -> tuple[Result, Result]:
-    segment = segment_based(reference, estimated, labels=labels, resolution=metrics.segment, durations=durations)
-    event = event_based(
-        reference,
-        estimated,
-        labels=labels,
-        onset_collar=metrics.onset_collar,
-        offset_collar=metrics.offset_collar,
-        offset_rate=metrics.offset_rate,
-        offset_tolerance=metrics.offset_tolerance,
-    )
-    return segment, event
+    tags = {
+        "tags_from_events": clip_based(
+            labels_of(reference), labels_of(estimated), labels=labels, name="tags from events"
+        )
+    }
+    measures = measure_events(reference, estimated, labels=labels, durations=durations, metrics=metrics)
+    return Evaluation({**tags, **measures}, about or {}, metrics)
 
 
 def _percent(value: float) -> str:

@@ -8,6 +8,7 @@
         log.jsonl, tensorboard/  loss, learning rate and validation scores on the way
         system.safetensors       the trained system: all that 'avsed predict' needs
         scores/SPLIT.safetensors, results/SPLIT.json, results/SPLIT.tsv    what 'avsed evaluate' found
+        results/SPLIT.reference.tsv, results/SPLIT.durations.tsv           what it was compared with
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ class Run:
 
     def events(self, split: str) -> Path:
         return self.folder / "results" / f"{split}.tsv"
+
+    def reference(self, split: str) -> Path:
+        return self.folder / "results" / f"{split}.reference.tsv"
+
+    def durations(self, split: str) -> Path:
+        return self.folder / "results" / f"{split}.durations.tsv"
 
     @property
     def started(self) -> bool:

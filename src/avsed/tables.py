@@ -232,8 +232,11 @@ def write_tags(path: str | Path, tags: Mapping[str, Collection[str]]) -> None:
     write_table(path, WEAK, ((clip, ",".join(sorted(labels))) for clip, labels in tags.items()))
 
 
-def write_events(path: str | Path, events: Mapping[str, Iterable[Event]], *, decimals: int = 3) -> None:
-    """Write a strong table, whole or not at all; a clip without events gets a row with empty fields."""
+def write_events(path: str | Path, events: Mapping[str, Iterable[Event]], *, decimals: int | None = 3) -> None:
+    """Write a strong table, whole or not at all; a clip without events gets a row with empty fields.
+
+    decimals : of the seconds; None for as many as give the same number back
+    """
 
     def rows() -> Iterable[tuple[str, ...]]:
         for clip, own in events.items():
@@ -241,7 +244,7 @@ def write_events(path: str | Path, events: Mapping[str, Iterable[Event]], *, dec
             if not sounding:
                 yield clip, "", "", ""
             for event in sounding:
-                yield clip, f"{event.onset:.{decimals}f}", f"{event.offset:.{decimals}f}", event.label
+                yield clip, _written(event.onset, decimals), _written(event.offset, decimals), event.label
 
     write_table(path, STRONG, rows())
 
@@ -251,11 +254,15 @@ def write_clips(path: str | Path, clips: Iterable[str]) -> None:
     write_table(path, ("filename",), ((clip,) for clip in clips))
 
 
-def write_durations(path: str | Path, durations: Mapping[str, float], *, decimals: int = 3) -> None:
-    """Write a table of durations, whole or not at all."""
+def write_durations(path: str | Path, durations: Mapping[str, float], *, decimals: int | None = 3) -> None:
+    """Write a table of durations, whole or not at all; ``decimals`` as in `write_events`."""
     write_table(
-        path, ("filename", "duration"), ((clip, f"{length:.{decimals}f}") for clip, length in durations.items())
+        path, ("filename", "duration"), ((clip, _written(length, decimals)) for clip, length in durations.items())
     )
+
+
+def _written(seconds: float, decimals: int | None) -> str:
+    return repr(float(seconds)) if decimals is None else f"{seconds:.{decimals}f}"
 
 
 def _rows(path: str | Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:

@@ -36,6 +36,10 @@ class Measured(Protocol):
         """The clips, in the order of the weights' columns."""
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of its numbers' columns."""
+
+    @property
     def definition(self) -> Mapping[str, Any]:
         """Name and parameters of the metric."""
 

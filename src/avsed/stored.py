@@ -1,0 +1,101 @@
+"""Evaluations read back from what 'avsed evaluate' left in a run, with everything that was counted: no model runs again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avsed.annotations import Events
+from avsed.config import Config, load_config, make_config
+from avsed.errors import CheckpointError
+from avsed.evaluation import Evaluation, evaluate_scores
+from avsed.run import Run
+from avsed.scores import Scores, read_scores
+from avsed.tables import read_durations, read_events
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was found on a split, and what it was compared with.
+
+    file : the results (JSON); about : what they say; config : of the training, with the evaluation's post-processing and metrics
+    """
+
+    file: Path
+    run: Run
+    split: str
+    about: Mapping[str, Any]
+    config: Config
+    scores: Sequence[Scores]
+    reference: Events
+    durations: dict[str, float]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the scores' columns."""
+        return self.scores[0].classes
+
+    def evaluate(self, *, clips: Sequence[str] | None = None) -> Evaluation:
+        """The evaluation anew. clips : their order; by default that of the reference"""
+        reference = self.reference if clips is None else {clip: self.reference[clip] for clip in clips}
+        return evaluate_scores(
+            self.scores,
+            reference,
+            labels=self.labels,
+            durations=self.durations,
+            postprocessing=self.config.postprocessing,
+            metrics=self.config.metrics,
+            about={},
+        )[0]
+
+
+def read_stored(path: str | Path, *, split: str | None = None, settings: Sequence[str] = ()) -> Stored:
+    """Read back an evaluation.
+
+    path : folder of a run, or the results of one of its evaluations (``RUN/results/NAME.json``)
+    split : of a run's folder; by default the configuration's test split
+    settings : overrides of ``metrics``, as of 'avsed evaluate'
+
+    Raises CheckpointError, naming the file and the command that makes it, if something is not there or damaged.
+    """
+    given = Path(path)
+    file = given if given.suffix == ".json" else None
+    run = Run(given if file is None else given.parent.parent)
+    if not run.config_file.is_file():
+        raise CheckpointError(f"{path}: not the folder of a training, nor results in one (no {run.config_file})")
+    config = load_config(run.config_file)
+    file = file or run.results(split or config.data.test or "test")
+    about = _read(file, run)
+    name = about["split"]
+    lacking = [p for p in (run.scores(name), run.reference(name), run.durations(name)) if not p.is_file()]
+    if lacking:
+        raise CheckpointError(
+            f"{lacking[0]}: not there; run 'avsed evaluate {run.folder} --split {name}' with this version"
+        )
+    shaped = config.model_dump(mode="json") | {key: about[key] for key in ("postprocessing", "metrics")}
+    return Stored(
+        file,
+        run,
+        name,
+        about,
+        make_config(shaped, source=str(file), overrides=settings),
+        read_scores(run.scores(name)),
+        read_events(run.reference(name), problems=[]),
+        read_durations(run.durations(name)),
+    )
+
+
+def _read(file: Path, run: Run) -> dict[str, Any]:
+    try:
+        about = json.loads(file.read_bytes())
+        found = isinstance(about, dict) and {"split", "postprocessing", "metrics", "fingerprint"} <= about.keys()
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: not there; run 'avsed evaluate {run.folder}' first") from None
+    except ValueError as error:
+        raise CheckpointError(f"{file}: not readable as JSON: {error}") from error
+    if not found:
+        raise CheckpointError(f"{file}: not the results of an evaluation")
+    return dict(about)
