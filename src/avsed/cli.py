@@ -212,6 +212,29 @@ def score(
 
 
 @app.command()
+def compare(
+    first: Annotated[
+        Path,
+        typer.Argument(
+            help="A run that was evaluated, a folder of runs (trainings of one system), results of one (RUN/results/NAME.json), "
+            "or with --reference any output that 'avsed score' takes."
+        ),
+    ],
+    second: Annotated[Path, typer.Argument(help="Another one, scored on the same clips.")],
+    reference: Annotated[Optional[Path], typer.Option(help="Reference, for outputs that are no runs.")] = None,  # noqa: UP045
+    durations: Annotated[Optional[Path], typer.Option(help="Table of filename, duration, with --reference.")] = None,  # noqa: UP045
+    split: Annotated[Optional[str], typer.Option(help="Split of runs; default: the test split.")] = None,  # noqa: UP045
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say by how much two systems differ, and whether that may be chance: paired bootstrap over clips."""
+    from avsed.comparing import compare as run_compare
+
+    found = run_compare(first, second, reference=reference, durations=durations, split=split, settings=settings or ())
+    _print(found.to_dict(), as_json, found.render)
+
+
+@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a training, or the file of a trained system.")],
     files: Annotated[list[Path], typer.Argument(help="Recordings of any length, or folders of them.")],

@@ -1,0 +1,199 @@
+"""Two systems on the same clips: by how much they differ, and whether that may be chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avsed import numbers
+from avsed.errors import AvsedError
+from avsed.evaluation import Evaluation
+from avsed.metrics.resampling import Difference, Interval, difference, interval, mean_of_trainings
+from avsed.numbers import NUMBERS, Number, plain
+from avsed.run import Run
+from avsed.stored import read_stored
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number of one system. values : of each training; interval : of their mean"""
+
+    values: tuple[float, ...]
+    interval: Interval
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over trainings (n − 1); None for a single one."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            **numbers.to_dict(self.interval),
+            "trainings": [plain(value) for value in self.values],
+            "standard_deviation": self.deviation,
+        }
+
+    def told(self, number: Number) -> str:
+        """For people: the mean, its spread over trainings, its interval."""
+        spread = (
+            "" if self.deviation is None else f" ± {100 * self.deviation if number.percent else self.deviation:.2f}"
+        )
+        return f"{numbers.told(number, self.interval.value)}{spread} {numbers.told_interval(number, self.interval)}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """names : of the two systems; trainings : of each; found : what was found of each number that both give"""
+
+    names: tuple[str, str]
+    trainings: tuple[int, int]
+    clips: int
+    fingerprint: str
+    resamples: int
+    confidence: float
+    found: Mapping[str, tuple[Figure, Figure, Difference]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: fractions; the difference is the second system's less the first one's."""
+        return {
+            "first": self.names[0],
+            "second": self.names[1],
+            "clips": self.clips,
+            "labels": self.fingerprint,
+            "resamples": self.resamples,
+            "confidence": self.confidence,
+            "numbers": {
+                key: {
+                    "first": first.to_dict(),
+                    "second": second.to_dict(),
+                    "difference": {name: plain(value) for name, value in vars(apart).items()},
+                }
+                for key, (first, second, apart) in self.found.items()
+            },
+        }
+
+    def render(self) -> Iterator[RenderableType]:
+        """What the command prints."""
+        from rich.box import SIMPLE
+        from rich.table import Table
+        from rich.text import Text
+
+        for letter, name, count in zip("AB", self.names, self.trainings, strict=True):
+            yield f"{letter}: {name}" + (f" ({count} trainings)" if count > 1 else "")
+        yield f"{self.clips} clips, labels {self.fingerprint[:12]}"
+        table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+        for heading in ("", "A", "B", "B − A", "p"):
+            table.add_column(heading, no_wrap=True)
+        for number in NUMBERS:
+            if number.key in self.found:
+                first, second, apart = self.found[number.key]
+                table.add_row(
+                    number.title,
+                    Text(first.told(number)),
+                    Text(second.told(number)),
+                    Text(_told_difference(number, apart)),
+                    "–" if apart.p != apart.p else f"{apart.p:.3f}",
+                )
+        yield table
+        over = " and trainings" if max(self.trainings) > 1 else ""
+        yield (
+            f"in brackets: {100 * self.confidence:g} % of {self.resamples} bootstrap resamples of the clips{over}, the same for A "
+            "and B; p: of no difference, two-sided, for each number by itself"
+        )
+
+
+def compare(
+    first: str | Path,
+    second: str | Path,
+    *,
+    reference: str | Path | None = None,
+    durations: str | Path | None = None,
+    split: str | None = None,
+    settings: Sequence[str] = (),
+) -> Comparison:
+    """Compare two systems by paired bootstrap.
+
+    first, second : each the folder of a run that was evaluated, a folder of such runs (trainings of one system), the results of one
+        evaluation (``RUN/results/NAME.json``), or with ``reference`` any output that 'avsed score' takes
+    split : of runs; by default the configuration's test split
+    settings : overrides of ``metrics``, for both
+
+    Raises AvsedError if something is not there, or the two were not scored on the same clips and labels.
+    """
+    sides = [
+        _evaluations(Path(path), reference=reference, durations=durations, split=split, settings=settings)
+        for path in (first, second)
+    ]
+    (one, mark), *others = [pair for side in sides for pair in side]
+    for other, own in others:
+        if own != mark:
+            raise AvsedError(
+                f"{first} and {second}: not scored on the same clips and labels ({mark[:12]} and {own[:12]}); "
+                "only systems that answer for the same clips can be compared"
+            )
+        if other.metrics != one.metrics:
+            raise AvsedError(
+                f"{first} and {second}: scored with other metrics ({one.metrics} and {other.metrics}); give --set metrics.…"
+            )
+    metrics = one.metrics
+    if not metrics.resamples:
+        raise AvsedError("metrics.resamples is 0: a comparison needs resamples of the clips")
+    drawn = [[numbers.resampled(e.measures, resamples=metrics.resamples) for e, _ in side] for side in sides]
+    found = {}
+    for number in numbers.names(one.measures):
+        if not all(number.key in evaluation.values for side in sides for evaluation, _ in side):
+            continue
+        figures, means = [], []
+        for side, draws in zip(sides, drawn, strict=True):
+            values = tuple(evaluation.values[number.key] for evaluation, _ in side)
+            columns = [draw.numbers[number.key] for draw in draws]
+            means.append(columns[0] if len(columns) == 1 else mean_of_trainings(columns, seed=numbers.SEED))
+            figures.append(Figure(values, interval(float(np.mean(values)), means[-1], confidence=metrics.confidence)))
+        apart = difference(
+            figures[0].interval.value, figures[1].interval.value, means[0], means[1], confidence=metrics.confidence
+        )
+        found[number.key] = (figures[0], figures[1], apart)
+    return Comparison(
+        (str(first), str(second)),
+        (len(sides[0]), len(sides[1])),
+        len(one.event.clips),
+        mark,
+        metrics.resamples,
+        metrics.confidence,
+        found,
+    )
+
+
+def _evaluations(
+    path: Path,
+    *,
+    reference: str | Path | None,
+    durations: str | Path | None,
+    split: str | None,
+    settings: Sequence[str],
+) -> list[tuple[Evaluation, str]]:
+    """What one side's trainings, or its output, score; each with the fingerprint of its clips and labels."""
+    if reference is not None:
+        from avsed.commands import score
+
+        evaluation = score(reference, path, durations=durations, settings=settings)
+        return [(evaluation, evaluation.about["fingerprint"]["sha256"])]
+    inside = sorted(folder for folder in path.glob("*") if Run(folder).config_file.is_file()) if path.is_dir() else []
+    stored = [read_stored(own, split=split, settings=settings) for own in inside or [path]]
+    return [(own.evaluate(clips=sorted(own.reference)), own.about["fingerprint"]["sha256"]) for own in stored]
+
+
+def _told_difference(number: Number, apart: Difference) -> str:
+    """For people: in percentage points where the number is in percent, with its interval."""
+    if apart.value != apart.value:
+        return "–"
+    factor, digits = (100, 2) if number.percent else (1, 3)
+    return f"{factor * apart.value:+.{digits}f} [{factor * apart.low:+.{digits}f}, {factor * apart.high:+.{digits}f}]"

@@ -1,0 +1,139 @@
+"""Systems compared: from runs that were evaluated, from groups of trainings, and from files of any system."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avsed.annotations import Event, Events
+from avsed.comparing import compare
+from avsed.config import Config, load_config
+from avsed.errors import AvsedError, CheckpointError
+from avsed.evaluation import evaluate_scores
+from avsed.files import write_json
+from avsed.numbers import NUMBERS
+from avsed.run import Run
+from avsed.scores import Scores, write_scores
+from avsed.stored import read_stored
+from avsed.tables import write_durations, write_events
+
+CLASSES = ("Cat", "Dog")
+REFERENCE: Events = {
+    f"{number:02d}.wav": [Event(2.0, 4.0, CLASSES[number % 2])] if number % 3 else [] for number in range(24)
+}
+FEW = ["metrics.resamples=200"]
+
+
+def run(folder: Path, *, noise: float, seed: int, reference: Events = REFERENCE) -> Path:
+    """A run's folder as 'avsed evaluate' leaves it, of a system whose scores are the truth and some noise."""
+    random = np.random.default_rng(seed)
+    own, config = Run(folder), Config()
+    boundaries = np.arange(0, 10.01, 0.1)
+    scores = []
+    for clip, events in reference.items():
+        frames = np.zeros((100, 2))
+        for event in events:
+            frames[round(event.onset * 10) : round(event.offset * 10), CLASSES.index(event.label)] = 1
+        frames = np.clip(0.2 + 0.6 * frames + noise * random.normal(size=(1, 2)), 0, 1).astype(np.float32)
+        scores.append(Scores(clip, CLASSES, frames, boundaries, frames.max(axis=0)))
+    durations = dict.fromkeys(reference, 10.0)
+    evaluation, events = evaluate_scores(
+        scores,
+        reference,
+        labels=CLASSES,
+        durations=durations,
+        postprocessing=config.postprocessing,
+        metrics=config.metrics,
+        about={
+            "split": "test",
+            "fingerprint": {"sha256": f"{len(reference)}", "clips": len(reference)},
+            "postprocessing": config.postprocessing.model_dump(mode="json"),
+            "metrics": config.metrics.model_dump(mode="json"),
+        },
+    )
+    for name in ("scores", "results"):
+        (folder / name).mkdir(parents=True)
+    config.save(own.config_file)
+    write_scores(own.scores("test"), scores)
+    write_events(own.events("test"), events)
+    write_events(own.reference("test"), reference, decimals=None)
+    write_durations(own.durations("test"), durations, decimals=None)
+    write_json(own.results("test"), evaluation.to_dict())
+    return folder
+
+
+def test_a_stored_evaluation_gives_the_same_numbers_again(tmp_path: Path) -> None:
+    own = run(tmp_path / "a", noise=0.2, seed=0)
+    told = json.loads(Run(own).results("test").read_text())
+    again = read_stored(own).evaluate().to_dict()
+    for key in ("headline", "numbers", "intervals", "clip", "segment", "event"):
+        assert again[key] == told[key]
+    assert set(told["numbers"]) <= {number.key for number in NUMBERS}
+    for number in told["numbers"].values():
+        assert number["low"] <= number["value"] <= number["high"]
+
+
+def test_a_better_system_is_better_and_the_same_is_the_same(tmp_path: Path) -> None:
+    good, bad = run(tmp_path / "good", noise=0.05, seed=0), run(tmp_path / "bad", noise=0.5, seed=1)
+    found = compare(bad, good, settings=FEW)
+    one, other, apart = found.found["event_macro_f1"]
+    assert other.values == (1.0,)
+    assert apart.value == pytest.approx(1.0 - one.values[0])
+    assert 0 < apart.low < apart.value < apart.high and apart.p < 0.02
+    same = compare(good, good / "results" / "test.json", settings=FEW).found["event_macro_f1"][2]
+    assert (same.value, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_a_folder_of_runs_is_one_system_trained_several_times(tmp_path: Path) -> None:
+    values = []
+    for seed in range(3):
+        own = run(tmp_path / "several" / str(seed), noise=0.4, seed=seed)
+        values.append(read_stored(own).evaluate().values["clip_micro_f1"])
+    single = run(tmp_path / "single", noise=0.4, seed=9)
+    found = compare(tmp_path / "several", single, settings=FEW)
+    assert found.trainings == (3, 1)
+    figure = found.found["clip_micro_f1"][0]
+    assert figure.values == tuple(values)
+    assert figure.interval.value == pytest.approx(np.mean(values))
+    assert figure.deviation == pytest.approx(np.std(values, ddof=1))
+    assert figure.interval.low < figure.interval.value < figure.interval.high
+
+
+def test_event_lists_of_other_systems(tmp_path: Path) -> None:
+    truth, half = tmp_path / "truth.tsv", tmp_path / "half.tsv"
+    write_events(truth, REFERENCE)
+    write_events(half, {clip: own for number, (clip, own) in enumerate(REFERENCE.items()) if number % 2})
+    found = compare(half, truth, reference=truth, settings=FEW).found["event_micro_f1"]
+    assert found[1].values == (1.0,)
+    assert found[2].value > 0 and found[2].p < 0.02
+
+
+def test_what_cannot_be_compared(tmp_path: Path) -> None:
+    own = run(tmp_path / "a", noise=0.2, seed=0)
+    fewer = run(tmp_path / "b", noise=0.2, seed=0, reference=dict(list(REFERENCE.items())[:20]))
+    with pytest.raises(AvsedError, match="not scored on the same clips"):
+        compare(own, fewer, settings=FEW)
+    with pytest.raises(AvsedError, match="needs resamples"):
+        compare(own, own, settings=["metrics.resamples=0"])
+    with pytest.raises(CheckpointError, match="not the folder of a training"):
+        compare(own, tmp_path / "nowhere", settings=FEW)
+    with pytest.raises(CheckpointError, match=r"avsed evaluate .* first"):
+        compare(own, own, split="validation", settings=FEW)
+    Run(own).reference("test").unlink()
+    with pytest.raises(CheckpointError, match=r"avsed evaluate .* --split test"):
+        compare(own, own, settings=FEW)
+
+
+def test_settings_change_how_both_are_measured(tmp_path: Path) -> None:
+    own = run(tmp_path / "a", noise=0.4, seed=0)
+    config = load_config(None, ["metrics.onset_collar=5", "metrics.offset_collar=5"])
+    assert (
+        read_stored(own, settings=["metrics.onset_collar=5", "metrics.offset_collar=5"]).config.metrics
+        == config.metrics
+    )
+    wide = compare(own, own, settings=[*FEW, "metrics.onset_collar=5", "metrics.offset_collar=5"])
+    narrow = compare(own, own, settings=FEW)
+    assert wide.found["onset_micro_f1"][0].values >= narrow.found["onset_micro_f1"][0].values
