@@ -73,3 +73,63 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     save_file({"x": np.zeros(3)}, path)
     with pytest.raises(ScoresError, match="not a file of scores"):
         read_scores(path)
+
+
+def test_scores_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    written = [scores("a.mp4", 5), scores("b.mp4", 0), scores("c.mp4", 151)]
+    write_scores(tmp_path / "s.safetensors", written)
+    read = read_scores(tmp_path / "s.safetensors")
+    assert (read.clips, read.classes, read.tags_from) == (
+        ("a.mp4", "b.mp4", "c.mp4"),
+        ("Dog", "Cat"),
+        "clip probabilities",
+    )
+    assert [len(one.frames) for _ in range(2) for one in read] == [5, 0, 151] * 2
+    assert read[-1].clip == "c.mp4"
+    assert [one.clip for one in read[1:]] == ["b.mp4", "c.mp4"]
+    assert read.span(2) == (0.0, pytest.approx(9.06))
+    with pytest.raises(IndexError):
+        read[3]
+    write_scores(tmp_path / "again.safetensors", read)  # from file to file
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "s.safetensors").read_bytes()
+
+
+def test_clips_are_chosen_and_renamed_and_classes_reordered(tmp_path: Path) -> None:
+    written = [scores("a.mp4", 5), scores("b.mp4", 2)]
+    write_scores(tmp_path / "s.safetensors", written)
+    chosen = read_scores(tmp_path / "s.safetensors").chosen({"B.wav": "b.mp4", "A.wav": "a.mp4"}, ["Cat"])
+    assert (chosen.clips, chosen.classes) == (("B.wav", "A.wav"), ("Cat",))
+    assert chosen[1].clip == "A.wav"
+    assert np.array_equal(chosen[1].frames, written[0].frames[:, 1:])
+    assert np.array_equal(chosen[1].tags, written[0].tags[1:])
+
+
+def test_the_file_is_one_that_safetensors_writes(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    written = [scores("a.mp4", 5), scores("b.mp4", 3)]
+    write_scores(tmp_path / "s.safetensors", written)
+    arrays = load_file(tmp_path / "s.safetensors")
+    assert np.array_equal(arrays["frames"], np.concatenate([one.frames for one in written]))
+    assert np.array_equal(arrays["boundaries"], np.concatenate([one.boundaries for one in written]))
+    assert arrays["lengths"].tolist() == [5, 3]
+
+
+def test_damaged_scores_are_named(tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    path = tmp_path / "s.safetensors"
+    write_scores(path, [scores("a.mp4", 5), scores("b.mp4", 3)])
+    with safe_open(path, framework="numpy") as file:
+        about = file.metadata()
+    arrays = load_file(path)
+    save_file(arrays | {"tags": arrays["tags"][:1].copy()}, path, metadata=about)
+    with pytest.raises(ScoresError, match=r"s\.safetensors: damaged: its arrays do not fit 2 clips and 2 classes"):
+        read_scores(path)
+    save_file(arrays | {"frames": arrays["frames"] * np.nan}, path, metadata=about)
+    with pytest.raises(ScoresError, match=r"s\.safetensors: b\.mp4: frame probabilities must lie"):
+        read_scores(path)[1]
+    save_file(arrays, path, metadata=about | {"clips": '["a.mp4", "a.mp4"]'})
+    with pytest.raises(ScoresError, match=r"the clip 'a\.mp4' stands twice"):
+        read_scores(path)
