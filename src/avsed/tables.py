@@ -106,6 +106,8 @@ def read_events(
     *,
     durations: Mapping[str, float] | None = None,
     duplicates: Literal["drop", "keep"] = "drop",
+    overlaps: Literal["warn", "ignore"] = "warn",
+    rows: list[tuple[int, dict[str, str]]] | None = None,
     problems: list[Problem] | None = None,
 ) -> Events:
     """The events of each clip, in the table's order; a clip whose only row has empty fields has none.
@@ -113,6 +115,8 @@ def read_events(
     durations : seconds of each clip; events that end later are warned of
     duplicates : whether events that are the same as one before are dropped or kept: of a reference they are slips, of an estimate
         part of what it says
+    overlaps : whether overlapping events of one class are odd; those with confidences are not
+    rows : some of the table's rows, if they have been read
     problems : takes what is wrong; without it, errors raise AnnotationError
 
     Exact duplicates are warned of; overlapping events of one class and events past the clip's end are warned of and
@@ -122,7 +126,7 @@ def read_events(
     events: Events = {}
     lines: dict[tuple[str, Event], int] = {}
     empty: dict[str, int] = {}
-    for line, row in _rows(path, STRONG):
+    for line, row in _rows(path, STRONG) if rows is None else rows:
         clip, label = row["filename"], row["event_label"]
         sounding = events.setdefault(clip, [])
         if not (row["onset"] or row["offset"] or label):
@@ -152,7 +156,7 @@ def read_events(
             unit = "; are the times milliseconds?" if event.offset > 50 * length else ""
             text = f"{clip}: {event.label} ends at {event.offset:g} s, but the clip at {length:g} s{unit}"
             found.append(Problem("warning", str(path), line, text))
-    for clip, sounding in events.items():
+    for clip, sounding in events.items() if overlaps == "warn" else ():
         latest: dict[str, Event] = {}
         for event in sorted(set(sounding)):
             before = latest.get(event.label)

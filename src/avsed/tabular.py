@@ -41,8 +41,8 @@ def read_table(path: str | Path) -> Table:
 
     Raises AnnotationError, naming file and line, if it cannot be read, has no column ``filename``, or a row does not fit the header.
     """
-    text = _text(path)
-    separator = "\t" if "\t" in text or "," not in text.partition("\n")[0] else ","
+    text = read_text(path)
+    separator = "\t" if "\t" in text else separator_of(text.partition("\n")[0])
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=separator,
@@ -68,16 +68,13 @@ def read_table(path: str | Path) -> Table:
     return Table(Path(path), columns, rows)
 
 
-def write_table(path: str | Path, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Write a table, whole or not at all. Raises AnnotationError for a field that holds a tab or a line break."""
-    table = [columns, *rows]
-    odd = next((field for row in table for field in row if "\t" in field or "\n" in field), None)
-    if odd is not None:
-        raise AnnotationError(f"{path}: names in a table must not hold tabs or line breaks: {odd!r}")
-    write_text(path, "".join("\t".join(row) + "\n" for row in table))
+def separator_of(first: str) -> str:
+    """What separates the fields of a table, told by its first line: a comma if it has one and no tab."""
+    return "\t" if "\t" in first or "," not in first else ","
 
 
-def _text(path: str | Path) -> str:
+def read_text(path: str | Path) -> str:
+    """The text of a table. Raises AnnotationError, naming the file, if it cannot be read or is not UTF-8."""
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -86,6 +83,15 @@ def _text(path: str | Path) -> str:
         ) from error
     except OSError as error:
         raise AnnotationError(f"{path}: cannot read the table: {error.strerror or error}") from error
+
+
+def write_table(path: str | Path, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """Write a table, whole or not at all. Raises AnnotationError for a field that holds a tab or a line break."""
+    table = [columns, *rows]
+    odd = next((field for row in table for field in row if "\t" in field or "\n" in field), None)
+    if odd is not None:
+        raise AnnotationError(f"{path}: names in a table must not hold tabs or line breaks: {odd!r}")
+    write_text(path, "".join("\t".join(row) + "\n" for row in table))
 
 
 def _columns(first: list[str], place: str) -> tuple[str, ...]:
