@@ -197,17 +197,26 @@ def evaluate(
 @app.command()
 def score(
     reference: Annotated[
-        Path, typer.Argument(help="Reference events: a table of filename, onset, offset, event_label.")
+        Path,
+        typer.Argument(help="Reference: a table of filename, onset, offset, event_label; or filename, event_labels."),
     ],
-    estimate: Annotated[Path, typer.Argument(help="Estimated events: a table of the same form, from any system.")],
+    estimate: Annotated[
+        Path,
+        typer.Argument(
+            help="What any system says: events (with confidences), tags, probabilities, frame scores; see docs/formats.md."
+        ),
+    ],
     durations: Annotated[Optional[Path], typer.Option(help="Table of filename, duration.")] = None,  # noqa: UP045
+    missing_clips: Annotated[
+        str, typer.Option(metavar="error|drop", help="What about clips without scores: an error, or left out.")
+    ] = "error",
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two lists of events; no training is needed."""
+    """Compare the output of any system with reference annotations; no training is needed."""
     from avsed.commands import score as run_score
 
-    found = run_score(reference, estimate, durations=durations, settings=settings or ())
+    found = run_score(reference, estimate, durations=durations, missing_clips=missing_clips, settings=settings or ())
     _print(found.to_dict(), as_json, found.render)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from avsed import console
 from avsed.config import Config, load_config
-from avsed.errors import AnnotationError, ConfigError
+from avsed.errors import ConfigError
 from avsed.features.options import LOGMEL
 from avsed.files import write_json
 from avsed.run import Run, versions
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from avsed.evaluation import Evaluation
     from avsed.extracted import Extracted
     from avsed.predictions import Predictions
-    from avsed.tables import Problem
+    from avsed.scoring import TagEvaluation
     from avsed.training.train import Trained
-
-SHOWN = 20  # warnings of tables that are printed
 
 
 def configure(
@@ -227,48 +225,25 @@ def evaluate(
 
 
 def score(
-    reference: str | Path, estimate: str | Path, *, durations: str | Path | None = None, settings: Sequence[str] = ()
-) -> Evaluation:
-    """Compare two tables of events; clips that the estimate lacks have no events.
+    reference: str | Path,
+    estimate: str | Path,
+    *,
+    durations: str | Path | None = None,
+    missing_clips: str = "error",
+    settings: Sequence[str] = (),
+) -> Evaluation | TagEvaluation:
+    """Compare the output of any system with reference annotations, in every form that `avsed.estimate_files.read_estimate` tells.
+
+    missing_clips : ``drop`` leaves clips without scores out, which are an error otherwise; clips that an event list lacks have no events
 
     An event that stands twice in the reference counts once, in the estimate twice: a system answers for all that it says.
     """
-    from avsed.data.folder import Clip, Split, fingerprint
-    from avsed.evaluation import evaluate_events
-    from avsed.tables import check_labels, labels_of, raise_errors, read_durations, read_events
+    from avsed.scoring import score as run_score
 
-    config = load_config(None, settings)
-    problems: list[Problem] = []
-    lengths = read_durations(durations, problems=problems) if durations is not None else None
-    truth = read_events(reference, durations=lengths, problems=problems)
-    found = read_events(estimate, durations=lengths, problems=problems, duplicates="keep")
-    raise_errors(problems)
-    for problem in problems[:SHOWN]:
-        console.warn(str(problem))
-    if len(problems) > SHOWN:
-        console.warn(f"… and {len(problems) - SHOWN} more of this kind")
-    labels = config.data.labels or tuple(sorted({event.label for own in truth.values() for event in own}))
-    if not labels:
-        raise AnnotationError(f"{reference}: no events that would tell the classes; give --set 'data.labels=[A, B, C]'")
-    try:
-        check_labels(labels_of(found), labels, estimate)
-    except AnnotationError as error:
-        raise AnnotationError(f"{error}\n(classes that the reference lacks: --set 'data.labels=[A, B, C]')") from error
-    silent = sum(clip not in found for clip in truth)
-    if silent:
-        console.note(
-            f"{estimate}: no row for {silent} of the reference's {len(truth)} clips: taken as clips without events"
-        )
-    listed = tuple(Clip(clip, Path(clip)) for clip in truth)
-    about = {
-        "reference": str(reference),
-        "estimate": str(estimate),
-        "fingerprint": fingerprint(Split("reference", "strong", Path(reference), listed, (), events=truth)),
-        "clips_without_estimate": silent,
-        "metrics": config.metrics.model_dump(mode="json"),
-        "versions": versions(),
-    }
-    return evaluate_events(truth, found, labels=labels, durations=lengths, metrics=config.metrics, about=about)
+    if missing_clips not in ("error", "drop"):
+        raise ConfigError(f"--missing-clips {missing_clips}: expected error or drop")
+    wanted: Literal["error", "drop"] = "drop" if missing_clips == "drop" else "error"
+    return run_score(reference, estimate, durations=durations, missing_clips=wanted, config=load_config(None, settings))
 
 
 def predict(

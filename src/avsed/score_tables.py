@@ -143,11 +143,10 @@ def _sequence(clips: Sequence[str], classes: tuple[str, ...], load: Callable[[in
             size += scores.frames.nbytes
         return scores
 
-    def span(index: int) -> tuple[float, float]:
-        boundaries = kept_or_loaded(index).boundaries
-        return float(boundaries[0]), float(boundaries[-1])
+    def boundaries(index: int) -> np.ndarray:
+        return kept_or_loaded(index).boundaries
 
-    return ScoreSequence(clips, classes, load=kept_or_loaded, span=span, tags_from="frames")
+    return ScoreSequence(clips, classes, load=kept_or_loaded, boundaries=boundaries, tags_from="frames")
 
 
 def _place(places: dict[str, tuple[int, int, int]], name: bytes, place: tuple[int, int, int], path: str | Path) -> None:

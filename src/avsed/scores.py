@@ -67,7 +67,7 @@ class ScoreSequence(Sequence[Scores]):
     clips : names, each once; classes : of all clips, in the order of the columns
     tags_from : what the clips' tags are: clip probabilities of the system, or, where it gives none, the greatest frame score
     load : reads the clip of an index
-    span : reads where the frames of the clip of an index begin and end, seconds
+    boundaries : reads only the time grid of the clip of an index, as in `Scores`
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class ScoreSequence(Sequence[Scores]):
         classes: Sequence[str],
         *,
         load: Callable[[int], Scores],
-        span: Callable[[int], tuple[float, float]],
+        boundaries: Callable[[int], np.ndarray],
         tags_from: TagsFrom,
     ) -> None:
         self.clips, self.classes, self.tags_from = tuple(clips), tuple(classes), tags_from
-        self.span = span
+        self.boundaries = boundaries
         self._load = load
 
     def __len__(self) -> int:
@@ -114,7 +114,11 @@ class ScoreSequence(Sequence[Scores]):
             return replace(scores, classes=wanted, frames=scores.frames[:, columns], tags=scores.tags[columns])
 
         return ScoreSequence(
-            names, wanted, load=load, span=lambda index: self.span(places[index]), tags_from=self.tags_from
+            names,
+            wanted,
+            load=load,
+            boundaries=lambda index: self.boundaries(places[index]),
+            tags_from=self.tags_from,
         )
 
 
@@ -207,8 +211,4 @@ def read_scores(path: str | Path) -> ScoreSequence:
         except ScoresError as error:
             raise ScoresError(f"{path}: {error}") from error
 
-    def span(index: int) -> tuple[float, float]:
-        own = grid(index)
-        return float(own[0]), float(own[-1])
-
-    return ScoreSequence(clips, classes, load=load, span=span, tags_from="clip probabilities")
+    return ScoreSequence(clips, classes, load=load, boundaries=grid, tags_from="clip probabilities")

@@ -1,0 +1,207 @@
+"""A reference and an estimate of the same clips and classes, in the same unit: what does not fit is said, with what was probably meant.
+
+Conventions
+-----------
+* Clips are the same if their names are. Only the tables of a score folder, whose names lack an ending, are also matched by `stem`.
+* A clip of which an event list or a table of tags says nothing has no events: such tables name only clips in which something was found.
+* A clip without scores has none at any threshold, which is no answer. It is an error, or, if asked for, left out of the reference.
+* A class of the reference without a column is warned of: it counts as never detected.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Literal
+
+from avsed.errors import AnnotationError, ScoresError, nearest
+from avsed.estimates import ClipProbabilities, Estimate, Reference
+from avsed.score_tables import stem
+from avsed.tables import Problem, check_labels, labels_of
+from avsed.units import check_durations, check_event_times, check_frame_times
+
+SHOWN = 5
+MissingClips = Literal["error", "drop"]
+ALIKE: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("without their folders", lambda name: PurePath(name.replace("\\", "/")).name),
+    ("without their endings", lambda name: name.removesuffix(PurePath(name).suffix) if stem(name) != name else name),
+    ("without folders and endings", lambda name: stem(name.replace("\\", "/"))),
+    ("without a leading Y", lambda name: stem(name.replace("\\", "/")).removeprefix("Y")),
+    ("in lower case", str.casefold),
+)
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """What can be compared.
+
+    estimate : under the reference's names; scores and probabilities in the order of its clips and of the labels
+    silent : number of clips that an event list or table of tags lacks: nothing was found there
+    left_out : clips of the reference without scores
+    """
+
+    reference: Reference
+    estimate: Estimate
+    labels: tuple[str, ...]
+    silent: int
+    left_out: tuple[str, ...]
+
+
+def align(
+    reference: Reference,
+    estimate: Estimate,
+    *,
+    labels: Sequence[str],
+    missing_clips: MissingClips,
+    problems: list[Problem],
+) -> Aligned:
+    """Bring an estimate under the names of a reference.
+
+    labels : the classes
+    missing_clips : whether clips without scores are an error, or left out
+    problems : takes what is odd but can be compared
+
+    Raises AnnotationError or ScoresError for clips and classes that the reference does not know, and for times of another unit.
+    """
+    for path, own in (
+        (reference.path, reference.tags),
+        *((point.path, labels_of(point.events)) for point in estimate.points or ()),
+        *((estimate.path, _said(estimate)) for _ in range(estimate.classes is None and estimate.points is None)),
+    ):
+        _check_known(own, labels, path)
+    if estimate.scores is not None and estimate.path.is_dir():
+        names = _by_stem(estimate.clips, reference.tags, estimate.path)
+        estimate = replace(estimate, scores=estimate.scores.chosen(names))
+    _check_clips(estimate, reference)
+    heard = set(estimate.clips)
+    lacking = tuple(clip for clip in reference.tags if clip not in heard)
+    left_out: tuple[str, ...] = ()
+    if estimate.classes is not None:
+        kept = _check_classes(estimate, estimate.classes, labels, problems)
+        left_out = _missing(lacking, estimate, reference, missing_clips)
+        reference = _without(reference, set(left_out))
+        estimate = _in_order(estimate, list(reference.tags), kept)
+    elif missing_clips == "drop":
+        raise AnnotationError(
+            f"{estimate.path}: --missing-clips drop leaves out clips without scores, but this is {estimate.form}: a clip without a "
+            "row is one in which nothing was found"
+        )
+    check_durations(reference, problems)
+    check_event_times(reference, estimate, problems)
+    check_frame_times(reference, estimate, problems)
+    silent = 0 if estimate.classes is not None else len(lacking)
+    return Aligned(reference, estimate, tuple(labels), silent, left_out)
+
+
+def alike(names: Sequence[str], known: Collection[str]) -> str:
+    """A hint how names that are not known could be matched with those that are, for a message; or the nearest known one."""
+    for how, key in ALIKE:
+        keyed = {key(name): name for name in known}
+        pairs = [(name, keyed[key(name)]) for name in names if key(name) in keyed]
+        if pairs:
+            return f"; {len(pairs)} of them would match {how}: {pairs[0][0]!r} and {pairs[0][1]!r}; rename one like the other"
+    return nearest(names[0], known)
+
+
+def _said(estimate: Estimate) -> dict[str, frozenset[str]]:
+    """The labels that each clip is said to have, at any confidence."""
+    if estimate.tags is not None:
+        return dict(estimate.tags)
+    if estimate.boxes is not None:
+        return {clip: frozenset(box.label for box in own) for clip, own in estimate.boxes.items()}
+    return labels_of(estimate.events or {})
+
+
+def _check_known(own: dict[str, frozenset[str]], labels: Sequence[str], path: Path) -> None:
+    try:
+        check_labels(own, labels, path)
+    except AnnotationError as error:
+        raise AnnotationError(f"{error}\n(classes that the reference lacks: --set 'data.labels=[A, B, C]')") from error
+
+
+def _by_stem(clips: Sequence[str], known: Collection[str], folder: Path) -> dict[str, str]:
+    """The name in the reference -> the name of the table; tables of clips that are not known keep theirs."""
+    stems: defaultdict[str, list[str]] = defaultdict(list)
+    for name in known:
+        stems[stem(name)].append(name)
+    names: dict[str, str] = {}
+    for clip in clips:
+        found = [clip] if clip in known else stems.get(clip, [clip])
+        if len(found) > 1:
+            raise ScoresError(
+                f"{folder}: {clip}: the reference has {len(found)} clips of this name: {', '.join(found[:SHOWN])}"
+            )
+        if found[0] in names:
+            raise ScoresError(f"{folder}: two tables for {found[0]}: {names[found[0]]} and {clip}")
+        names[found[0]] = clip
+    return names
+
+
+def _check_clips(estimate: Estimate, reference: Reference) -> None:
+    if not reference.tags:
+        raise AnnotationError(
+            f"{reference.path}: names no clips; give a row for each clip, those without events included"
+        )
+    foreign = [clip for clip in estimate.clips if clip not in reference.tags]
+    if foreign:
+        raise AnnotationError(
+            f"{estimate.path}: {len(foreign)} of {len(estimate.clips)} clips of the estimate are not in the reference "
+            f"{reference.path}, such as {foreign[0]!r}{alike(foreign, reference.tags)}"
+        )
+
+
+def _check_classes(
+    estimate: Estimate, classes: Sequence[str], labels: Sequence[str], problems: list[Problem]
+) -> list[str]:
+    """The labels that have a column, in their order."""
+    odd = [name for name in classes if name not in labels]
+    if odd:
+        shown = ", ".join(f"{name!r}{nearest(name, labels)}" for name in odd[:SHOWN])
+        more = f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
+        every = [*labels, *odd]
+        hint = f"--set 'data.labels=[{', '.join(every)}]'" if len(every) <= 20 else "--set 'data.labels=[A, B, C]'"
+        raise ScoresError(
+            f"{estimate.path}: unknown classes: {shown}{more}; known: {', '.join(labels)}\n(classes that the reference lacks: {hint})"
+        )
+    kept = [label for label in labels if label in classes]
+    lacking = [label for label in labels if label not in classes]
+    if lacking:
+        text = f"no scores for {', '.join(lacking)}: counted as never detected"
+        problems.append(Problem("warning", str(estimate.path), None, text))
+    return kept
+
+
+def _missing(
+    lacking: tuple[str, ...], estimate: Estimate, reference: Reference, wanted: MissingClips
+) -> tuple[str, ...]:
+    if lacking and (wanted == "error" or len(lacking) == len(reference.tags)):
+        shown = ", ".join(lacking[:SHOWN]) + (", …" if len(lacking) > SHOWN else "")
+        raise ScoresError(
+            f"{estimate.path}: no scores for {len(lacking)} of the reference's {len(reference.tags)} clips: {shown}; a clip without "
+            "scores cannot be judged at any threshold; give them, or leave these clips out of the reference: --missing-clips drop"
+        )
+    return lacking
+
+
+def _without(reference: Reference, gone: set[str]) -> Reference:
+    if not gone:
+        return reference
+    events = reference.events
+    return replace(
+        reference,
+        tags={clip: own for clip, own in reference.tags.items() if clip not in gone},
+        events=None if events is None else {clip: own for clip, own in events.items() if clip not in gone},
+    )
+
+
+def _in_order(estimate: Estimate, clips: Sequence[str], labels: Sequence[str]) -> Estimate:
+    """Scores or probabilities of the reference's clips and the labels, in their order."""
+    if estimate.scores is not None:
+        return replace(estimate, scores=estimate.scores.chosen({clip: clip for clip in clips}, labels))
+    own = estimate.probabilities
+    assert own is not None
+    rows = {clip: row for row, clip in enumerate(own.clips)}
+    values = own.values[[rows[clip] for clip in clips]][:, [own.classes.index(label) for label in labels]]
+    return replace(estimate, probabilities=ClipProbabilities(tuple(clips), tuple(labels), values))
