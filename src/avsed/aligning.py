@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
+from avsed.annotations import Tags
 from avsed.errors import AnnotationError, ScoresError, nearest
 from avsed.estimates import ClipProbabilities, Estimate, Reference
 from avsed.score_tables import stem
@@ -65,11 +66,8 @@ def align(
 
     Raises AnnotationError or ScoresError for clips and classes that the reference does not know, and for times of another unit.
     """
-    for path, own in (
-        (reference.path, reference.tags),
-        *((point.path, labels_of(point.events)) for point in estimate.points or ()),
-        *((estimate.path, _said(estimate)) for _ in range(estimate.classes is None and estimate.points is None)),
-    ):
+    check_labels(reference.tags, labels, reference.path)
+    for path, own in _said(estimate):
         _check_known(own, labels, path)
     if estimate.scores is not None and estimate.path.is_dir():
         names = _by_stem(estimate.clips, reference.tags, estimate.path)
@@ -105,16 +103,18 @@ def alike(names: Sequence[str], known: Collection[str]) -> str:
     return nearest(names[0], known)
 
 
-def _said(estimate: Estimate) -> dict[str, frozenset[str]]:
-    """The labels that each clip is said to have, at any confidence."""
+def _said(estimate: Estimate) -> list[tuple[Path, Tags]]:
+    """The labels that each table says of clips, at any confidence; none where classes are columns."""
     if estimate.tags is not None:
-        return dict(estimate.tags)
+        return [(estimate.path, estimate.tags)]
     if estimate.boxes is not None:
-        return {clip: frozenset(box.label for box in own) for clip, own in estimate.boxes.items()}
-    return labels_of(estimate.events or {})
+        return [(estimate.path, {clip: frozenset(box.label for box in own) for clip, own in estimate.boxes.items()})]
+    if estimate.points is not None:
+        return [(point.path, labels_of(point.events)) for point in estimate.points]
+    return [] if estimate.events is None else [(estimate.path, labels_of(estimate.events))]
 
 
-def _check_known(own: dict[str, frozenset[str]], labels: Sequence[str], path: Path) -> None:
+def _check_known(own: Tags, labels: Sequence[str], path: Path) -> None:
     try:
         check_labels(own, labels, path)
     except AnnotationError as error:
