@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from avsed.evaluation import Evaluation
     from avsed.extracted import Extracted
     from avsed.predictions import Predictions
-    from avsed.scoring import TagEvaluation
     from avsed.training.train import Trained
 
 
@@ -231,7 +230,7 @@ def score(
     durations: str | Path | None = None,
     missing_clips: str = "error",
     settings: Sequence[str] = (),
-) -> Evaluation | TagEvaluation:
+) -> Evaluation:
     """Compare the output of any system with reference annotations, in every form that `avsed.estimate_files.read_estimate` tells.
 
     missing_clips : ``drop`` leaves clips without scores out, which are an error otherwise; clips that an event list lacks have no events

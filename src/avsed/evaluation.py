@@ -11,12 +11,12 @@ from avsed import numbers
 from avsed.annotations import Durations, Events, Tags
 from avsed.config import MetricsConfig, PostprocessingConfig
 from avsed.features.provenance import MARK
-from avsed.measures import measure_events, measure_tags
-from avsed.metrics import Result, clip_based
+from avsed.measures import measure_events, measure_ranking, measure_tags
+from avsed.metrics import Result
 from avsed.metrics.resampling import Interval, Measured
 from avsed.numbers import PAPER, plain
 from avsed.postprocessing import detect_events, detect_tags
-from avsed.scores import Scores
+from avsed.scores import Scores, ScoreSequence
 from avsed.tables import labels_of
 
 if TYPE_CHECKING:
@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+COLUMNS = ("clip", "tags_from_events", "segment", "event")
+"""Metrics that the table has columns for."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What was measured on the same clips.
 
-    measures : metrics by name (see `avsed.measures`), ``segment`` and ``event`` among them, and ``clip`` or ``tags_from_events``
+    measures : metrics by name (see `avsed.measures`): ``clip`` or ``tags_from_events``, and what the output allows beside it
     about : what the numbers are of: split, fingerprint, system, configuration
     metrics : how they were measured; ``resamples`` of the clips give the intervals, 0 for none
     """
@@ -40,22 +44,22 @@ class Evaluation:
     @property
     def clip(self) -> Result:
         """Of tags: from clip probabilities, or where there are none from events."""
-        return self._result("clip" if "clip" in self.measures else "tags_from_events")
+        return self.results["clip" if "clip" in self.measures else "tags_from_events"]
 
     @property
     def segment(self) -> Result:
         """Of segments."""
-        return self._result("segment")
+        return self.results["segment"]
 
     @property
     def event(self) -> Result:
         """Of events, with collars on both sides."""
-        return self._result("event")
+        return self.results["event"]
 
-    def _result(self, name: str) -> Result:
-        found = self.measures[name]
-        assert isinstance(found, Result)
-        return found
+    @property
+    def results(self) -> dict[str, Result]:
+        """The metrics with counts for every class."""
+        return {name: metric for name, metric in self.measures.items() if isinstance(metric, Result)}
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -77,7 +81,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: fractions; null where a number is not defined."""
         own, of_classes = self.intervals
-        labels = self.event.labels
+        labels = next(iter(self.measures.values())).labels
         return {
             **self.about,
             "headline": {name: plain(value) for name, value in self.headline().items()},
@@ -115,7 +119,7 @@ class Evaluation:
         if own:
             yield (
                 f"in brackets: {100 * self.metrics.confidence:g} % of {self.metrics.resamples} bootstrap resamples of the "
-                f"{len(self.event.clips)} clips"
+                f"{len(next(iter(self.measures.values())).clips)} clips"
             )
 
     def _table(self, *, rates: bool) -> Table:
@@ -126,19 +130,20 @@ class Evaluation:
 
         what = "F1, precision and recall" if rates else "F1"
         table = Table(title=f"{what} in %", title_justify="left", box=SIMPLE, padding=(0, 0, 0, 1))
-        results = (self.clip, self.segment, self.event)
-        rows = [(label, [result.classes[label] for result in results]) for label in self.clip.classes]
-        rows += [("micro", [result.micro for result in results])]
-        rows += [("macro", [result.macro for result in results])]
+        shown = {name: self.results[name] for name in COLUMNS if name in self.results}
+        first = next(iter(shown.values()))
+        rows = [(label, [result.classes[label] for result in shown.values()]) for label in first.labels]
+        rows += [("micro", [result.micro for result in shown.values()])]
+        rows += [("macro", [result.macro for result in shown.values()])]
         table.add_column("class", no_wrap=True, min_width=max(len(title) for title, _ in rows))
-        for name in ("clip" if "clip" in self.measures else "tags from events", "segment", "event"):
-            table.add_column(f"{name}\nF1", justify="right", min_width=5)
+        for name in shown:
+            table.add_column(f"{name.replace('_', ' ')}\nF1", justify="right", min_width=5)
             for heading in ("P", "R") if rates else ():
                 table.add_column(heading, justify="right", vertical="bottom")
-        table.add_column("events\nref", justify="right")
+        table.add_column(f"{'events' if 'event' in shown else 'clips'}\nref", justify="right")
         table.add_column("\nest", justify="right")
         for number, (title, cells) in enumerate(rows):
-            if number == len(self.clip.classes):
+            if number == len(first.labels):
                 table.add_section()
             values = [(cell.f1, cell.precision, cell.recall) if rates else (cell.f1,) for cell in cells]
             counts = [cells[-1].reference, cells[-1].estimated]
@@ -179,11 +184,17 @@ def evaluate_scores(
     """
     tags: Tags = {}
     events: Events = {}
+    probabilities = {}
     for one in scores:
         tags[one.clip] = detect_tags(one, postprocessing)
         events[one.clip] = detect_events(one, postprocessing)
+        probabilities[one.clip] = one.tags
+        classes = one.classes
+    tags_from = scores.tags_from if isinstance(scores, ScoreSequence) else "clip probabilities"
+    held = labels_of(reference)
     measures = {
-        **measure_tags(labels_of(reference), tags, labels=labels),
+        **measure_tags(held, tags, labels=labels, tags_from=tags_from),
+        **measure_ranking(held, probabilities, classes, labels=labels, tags_from=tags_from),
         **measure_events(reference, events, labels=labels, durations=durations, metrics=metrics),
     }
     return Evaluation(measures, about or {}, metrics), events
@@ -199,13 +210,11 @@ def evaluate_events(
     about: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Compare two lists of events. The clip-based result is of *tags from events*: there are no clip probabilities."""
-    tags = {
-        "tags_from_events": clip_based(
-            labels_of(reference), labels_of(estimated), labels=labels, name="tags from events"
-        )
+    measures = {
+        **measure_tags(labels_of(reference), labels_of(estimated), labels=labels, tags_from="events"),
+        **measure_events(reference, estimated, labels=labels, durations=durations, metrics=metrics),
     }
-    measures = measure_events(reference, estimated, labels=labels, durations=durations, metrics=metrics)
-    return Evaluation({**tags, **measures}, about or {}, metrics)
+    return Evaluation(measures, about or {}, metrics)
 
 
 def _percent(value: float) -> str:

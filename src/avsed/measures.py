@@ -2,6 +2,7 @@
 
 =================== ================================================================================================
 ``clip``            clip-based F1 of tags
+``ranking``         mAP, AUROC and d′ of clip probabilities
 ``tags_from_events`` the same where a system gives only events
 ``segment``         segment-based F1
 ``event``           event-based F1 with collars on onsets and offsets
@@ -11,20 +12,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from typing import Literal
+
+import numpy as np
 
 from avsed.annotations import Events
 from avsed.config import MetricsConfig
 from avsed.metrics import clip_based, event_based, segment_based
+from avsed.metrics.ranking import rank_tags
 from avsed.metrics.resampling import Measured
+from avsed.scores import TagsFrom
+
+CLIP_BASED: dict[str, str] = {
+    "tags": "clip-based",
+    "clip probabilities": "clip-based",
+    "frames": "clip-based from frame scores",
+    "events": "tags from events",
+}
+"""What the clip-based metric is called, by what the tags come from."""
 
 
 def measure_tags(
-    reference: Mapping[str, Collection[str]], tags: Mapping[str, Collection[str]], *, labels: tuple[str, ...]
+    reference: Mapping[str, Collection[str]],
+    tags: Mapping[str, Collection[str]],
+    *,
+    labels: tuple[str, ...],
+    tags_from: TagsFrom | Literal["tags", "events"],
 ) -> dict[str, Measured]:
-    """Of tags that were decided from clip probabilities."""
-    return {"clip": clip_based(reference, tags, labels=labels)}
+    """Of tags. tags_from : what they come from; "tags" if they were given"""
+    key = "tags_from_events" if tags_from == "events" else "clip"
+    return {key: clip_based(reference, tags, labels=labels, name=CLIP_BASED[tags_from])}
+
+
+def measure_ranking(
+    reference: Mapping[str, Collection[str]],
+    probabilities: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    *,
+    labels: tuple[str, ...],
+    tags_from: TagsFrom,
+) -> dict[str, Measured]:
+    """Of clip probabilities: (classes,) of each clip; a label without a column has probability 0, as it is never detected."""
+    columns = [classes.index(label) if label in classes else len(classes) for label in labels]
+    known = {clip: np.append(own, 0.0)[columns] for clip, own in probabilities.items()}
+    return {"ranking": rank_tags(reference, known, labels=labels, tags_from=tags_from)}
 
 
 def measure_events(

@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from avsed import console
 from avsed.aligning import Aligned, MissingClips, align
-from avsed.annotations import Event, Events, Tags
+from avsed.annotations import Event, Events
 from avsed.config import Config
 from avsed.data.folder import Clip, Split, fingerprint
 from avsed.errors import AnnotationError
 from avsed.estimate_files import read_estimate, read_reference
+from avsed.estimates import ClipProbabilities, Estimate
 from avsed.evaluation import Evaluation, evaluate_events, evaluate_scores
-from avsed.metrics import Result, clip_based
+from avsed.measures import measure_ranking, measure_tags
 from avsed.run import versions
 from avsed.tables import Problem, labels_of, raise_errors
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 SHOWN = 20  # warnings that are printed
-
-
-@dataclass(frozen=True)
-class TagEvaluation:
-    """What can be said where reference or estimate hold only tags."""
-
-    clip: Result
-    about: Mapping[str, Any]
-
-    def headline(self) -> dict[str, float]:
-        """The clip-based micro F1, a fraction."""
-        return {"clip_micro_f1": self.clip.micro.f1}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: fractions; null where a number is not defined."""
-        headline = {name: None if value != value else value for name, value in self.headline().items()}
-        return {**self.about, "headline": headline, "clip": self.clip.to_dict()}
-
-    def render(self) -> Iterator[RenderableType]:
-        """What the command prints: a row a class, in per cent."""
-        rows = [*self.clip.classes.items(), ("micro", self.clip.micro), ("macro", self.clip.macro)]
-        width = max(len(name) for name, _ in rows)
-        yield f"{'class':<{width}}     F1      P      R"
-        for name, rates in rows:
-            yield f"{name:<{width}}" + "".join(
-                f" {100 * value:6.1f}" for value in (rates.f1, rates.precision, rates.recall)
-            )
-        yield f"{self.clip.definition['name']} micro F1  {100 * self.clip.micro.f1:.2f} %"
 
 
 def score(
@@ -62,7 +30,7 @@ def score(
     durations: str | Path | None,
     missing_clips: MissingClips,
     config: Config,
-) -> Evaluation | TagEvaluation:
+) -> Evaluation:
     """Compare what a system says, in any of the forms of `read_estimate`, with reference annotations.
 
     Notes and warnings go to standard error. Raises AnnotationError or ScoresError if it cannot be compared.
@@ -95,16 +63,14 @@ def score(
     return _compare(aligned, config, about)
 
 
-def _compare(aligned: Aligned, config: Config, about: dict[str, Any]) -> Evaluation | TagEvaluation:
+def _compare(aligned: Aligned, config: Config, about: dict[str, Any]) -> Evaluation:
     """The one place where the forms of estimates part."""
     reference, estimate, labels = aligned.reference, aligned.estimate, aligned.labels
     threshold = config.postprocessing.threshold
-    tags: Tags | None = estimate.tags
-    events: Events | None = estimate.events
     if estimate.scores is not None or estimate.probabilities is not None:
         about["postprocessing"] = config.postprocessing.model_dump(mode="json")
     if estimate.scores is not None and reference.events is not None:
-        evaluation, _ = evaluate_scores(
+        return evaluate_scores(
             estimate.scores,
             reference.events,
             labels=labels,
@@ -112,29 +78,18 @@ def _compare(aligned: Aligned, config: Config, about: dict[str, Any]) -> Evaluat
             postprocessing=config.postprocessing,
             metrics=config.metrics,
             about=about,
-        )
-        return replace(evaluation, clip=_named(evaluation.clip, _tags_name(aligned)))
-    if estimate.scores is not None:
-        tags = {one.clip: _above(one.tags, one.classes, threshold) for one in estimate.scores}
-    elif estimate.probabilities is not None:
-        own = estimate.probabilities
+        )[0]
+    own = _clip_probabilities(estimate)
+    if own is not None:
         tags = {clip: _above(row, own.classes, threshold) for clip, row in zip(own.clips, own.values, strict=True)}
-    elif estimate.boxes is not None:
-        about["threshold"] = threshold
-        console.note(f"events with a confidence of at least {threshold:g} (--set postprocessing.threshold)")
-        events = {
-            clip: [Event(*box[:3]) for box in own if box.score >= threshold] for clip, own in estimate.boxes.items()
+        rows = dict(zip(own.clips, own.values, strict=True))
+        tags_from = "clip probabilities" if estimate.scores is None else estimate.scores.tags_from
+        measures = {
+            **measure_tags(reference.tags, tags, labels=labels, tags_from=tags_from),
+            **measure_ranking(reference.tags, rows, own.classes, labels=labels, tags_from=tags_from),
         }
-    elif estimate.points is not None:
-        point = next((point for point in estimate.points if point.threshold >= threshold), None)
-        if point is None:
-            raise AnnotationError(
-                f"{estimate.path}: no events at a threshold of {threshold:g} or more; the greatest is "
-                f"{estimate.points[-1].threshold:g}; give --set postprocessing.threshold"
-            )
-        about["threshold"] = point.threshold
-        console.note(f"events at the threshold {point.threshold:g} (--set postprocessing.threshold)")
-        events = point.events
+        return Evaluation(measures, about, config.metrics)
+    events = _events(estimate, threshold, about)
     if events is not None and reference.events is not None:
         return evaluate_events(
             reference.events,
@@ -144,25 +99,43 @@ def _compare(aligned: Aligned, config: Config, about: dict[str, Any]) -> Evaluat
             metrics=config.metrics,
             about=about,
         )
-    console.note(
-        "only tags can be compared: "
-        + ("the reference" if reference.events is None else "the estimate")
-        + " has no times"
+    lacking = "the reference" if reference.events is None else "the estimate"
+    console.note(f"only tags can be compared: {lacking} has no times")
+    measures = (
+        measure_tags(reference.tags, estimate.tags or {}, labels=labels, tags_from="tags")
+        if events is None
+        else measure_tags(reference.tags, labels_of(events), labels=labels, tags_from="events")
     )
-    said = tags if tags is not None else labels_of(events or {})
-    return TagEvaluation(clip_based(reference.tags, said, labels=labels, name=_tags_name(aligned)), about)
+    return Evaluation(measures, about, config.metrics)
 
 
-def _tags_name(aligned: Aligned) -> str:
-    """What the clip-based metric is called, by what the tags come from."""
-    estimate = aligned.estimate
-    if estimate.scores is not None and estimate.scores.tags_from == "frames":
-        return "clip-based from frame scores"
-    return "clip-based" if estimate.tags is not None or estimate.classes is not None else "tags from events"
+def _clip_probabilities(estimate: Estimate) -> ClipProbabilities | None:
+    """Those of every clip, if the estimate has any."""
+    scores = estimate.scores
+    if scores is None:
+        return estimate.probabilities
+    return ClipProbabilities(scores.clips, scores.classes, np.stack([one.tags for one in scores]))
 
 
-def _named(result: Result, name: str) -> Result:
-    return replace(result, definition={**result.definition, "name": name})
+def _events(estimate: Estimate, threshold: float, about: dict[str, Any]) -> Events | None:
+    """The events that the estimate says at a threshold; None if it has none."""
+    if estimate.boxes is not None:
+        about["threshold"] = threshold
+        console.note(f"events with a confidence of at least {threshold:g} (--set postprocessing.threshold)")
+        return {
+            clip: [Event(*box[:3]) for box in own if box.score >= threshold] for clip, own in estimate.boxes.items()
+        }
+    if estimate.points is not None:
+        point = next((point for point in estimate.points if point.threshold >= threshold), None)
+        if point is None:
+            raise AnnotationError(
+                f"{estimate.path}: no events at a threshold of {threshold:g} or more; the greatest is "
+                f"{estimate.points[-1].threshold:g}; give --set postprocessing.threshold"
+            )
+        about["threshold"] = point.threshold
+        console.note(f"events at the threshold {point.threshold:g} (--set postprocessing.threshold)")
+        return point.events
+    return estimate.events
 
 
 def _above(values: np.ndarray, classes: tuple[str, ...], threshold: float) -> frozenset[str]:

@@ -112,7 +112,8 @@ def difference(
     first: float, second: float, first_resampled: np.ndarray, second_resampled: np.ndarray, *, confidence: float = 0.95
 ) -> Difference:
     """Compare a number of two systems whose resamples are of the same draws; float (resamples,)."""
-    differences = second_resampled - first_resampled
+    with np.errstate(invalid="ignore"):  # a d′ may be infinite in both
+        differences = second_resampled - first_resampled
     known = differences[~np.isnan(differences)]
     value = float(second - first)
     if not len(known) or np.isnan(value):
