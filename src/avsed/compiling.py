@@ -19,6 +19,14 @@ def compiled(function: Callable[..., None]) -> Callable[..., None]:
         return njit(**OPTIONS)(function)
 
 
+def exactly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile loops whose numbers are compared with limits: in the order written, as numpy would compute them."""
+    try:
+        return njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:
+        return njit(nogil=True, error_model="numpy")(function)
+
+
 def inlined(function: Callable[..., None]) -> Callable[..., None]:
     """Compile as a part of whatever calls it, in the same file: only when that file changes does numba compile anew."""
     return njit(forceinline=True, **OPTIONS)(function)

@@ -106,7 +106,7 @@ class Result:
         classes, micro = sums.by_class(empty_output), sums.together(empty_output)
         return {
             **{f"micro_{name}": micro[name] for name in (*MEANS, "substitution_rate")},
-            **{f"macro_{name}": mean_over_classes(classes[name]) for name in MEANS},
+            **{f"macro_{name}": mean_of_known(classes[name]) for name in MEANS},
             **{f"class_{name}": classes[name] for name in MEANS},
         }
 
@@ -159,15 +159,26 @@ def summarise(counts: Counts, definition: Mapping[str, Any], *, empty_output: Em
         for c, label in enumerate(counts.labels)
     }
     together = _row({name: values[0] for name, values in micro.items()}, [sum(own) for own in held])
-    means = _row({name: mean_over_classes(classes[name])[0] for name in MEANS}, [None, None, None])
+    means = _row({name: mean_of_known(classes[name])[0] for name in MEANS}, [None, None, None])
     return Result({**definition, "empty_output": empty_output}, together, means, by_class, counts)
 
 
-def mean_over_classes(values: np.ndarray) -> np.ndarray:
-    """float64 (resamples,): the mean of (resamples, classes) over the classes that have a number, NaN where none has."""
-    known = ~np.isnan(values)
+def fractions(
+    correct: np.ndarray, estimated: np.ndarray, reference: np.ndarray, *, empty_output: EmptyOutput = "zero"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """F1, precision and recall of counts of any shape: float64, NaN where they are not defined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(estimated > 0, correct / estimated, 0.0 if empty_output == "zero" else np.nan)
+        recall = np.where(reference > 0, correct / reference, np.nan)
+        both = precision + recall
+        return np.where(both == 0, 0.0, 2 * precision * recall / both), precision, recall
+
+
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Means over the last axis of what is finite, NaN where nothing is."""
+    known = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)
+        return np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1)
 
 
 def _row(rates: Mapping[str, float], counts: Sequence[int | None]) -> Rates:
@@ -187,10 +198,8 @@ def _rates(
     empty_output: EmptyOutput,
 ) -> dict[str, np.ndarray]:
     """Rates by name from counts of one shape."""
+    f1, precision, recall = fractions(correct, estimated, reference, empty_output=empty_output)
     with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.where(estimated > 0, correct / estimated, 0.0 if empty_output == "zero" else np.nan)
-        recall = np.where(reference > 0, correct / reference, np.nan)
-        f1 = np.where((precision == 0) & (recall == 0), 0.0, 2 * precision * recall / (precision + recall))
         of = [np.where(reference > 0, x / reference, np.nan) for x in (substitutions, deletions, insertions)]
     return {
         "f1": f1,

@@ -64,9 +64,8 @@ def event_based(
     if onset_collar is not None:
         near &= np.abs(ref.onset[first] - est.onset[second]) <= onset_collar
     if offset_collar is not None:
-        share = offset_rate * (ref.offset - ref.onset)[first]
-        tolerance = (np.maximum if offset_tolerance == "max" else np.minimum)(offset_collar, share)
-        near &= np.abs(ref.offset[first] - est.offset[second]) <= tolerance
+        tolerance = offset_tolerances(ref.offset - ref.onset, offset_collar, offset_rate, offset_tolerance)
+        near &= np.abs(ref.offset[first] - est.offset[second]) <= tolerance[first]
     first, second = first[near], second[near]
     same = ref.label[first] == est.label[second]
     pairs = zip(first[same].tolist(), second[same].tolist(), strict=True)
@@ -103,6 +102,15 @@ def event_based(
         "matching": matching,
     }
     return summarise(counts, definition, empty_output=empty_output)
+
+
+def offset_tolerances(
+    lengths: np.ndarray, offset_collar: float | None, offset_rate: float, offset_tolerance: Tolerance
+) -> np.ndarray:
+    """float64 (events,), seconds by which the offset of reference events of these lengths may be missed; inf without a collar."""
+    if offset_collar is None:
+        return np.full(len(lengths), np.inf)
+    return (np.maximum if offset_tolerance == "max" else np.minimum)(offset_collar, offset_rate * lengths)
 
 
 def _same_clip(ref: EventArrays, est: EventArrays, clips: int) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from avsed.metrics.counts import mean_over_classes
+from avsed.metrics.counts import mean_of_known
 from avsed.metrics.inputs import as_matrix
 
 
@@ -61,9 +61,9 @@ class Ranking:
             area[:, number] = column
         pairs = np.empty(len(weights))
         average_precision(weights, *self._pairs, pairs)
-        mean_area = mean_over_classes(area)
+        mean_area = mean_of_known(area)
         return {
-            "map": mean_over_classes(precision),
+            "map": mean_of_known(precision),
             "micro_ap": pairs,
             "auroc": mean_area,
             "d_prime": d_prime(mean_area),

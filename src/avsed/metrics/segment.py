@@ -74,8 +74,7 @@ def _count(
     for row, clip in enumerate(clips):
         if clip in durations:
             lengths[row] = durations[clip]
-    _check_lengths(clips, lengths, resolution)
-    segments = np.ceil(lengths / resolution).astype(np.int64)  # (clips,)
+    segments = segments_of(clips, lengths, resolution)  # (clips,)
     starts = np.cumsum(segments) - segments
     spans = [_spans(events, starts, segments, resolution) for events in (ref, est)]
     # Segments between which no event begins or ends are alike: a stretch of them is held once, with its number of segments.
@@ -99,7 +98,8 @@ def _count(
     return tuple(by_clip(x) for x in (*rolls, both, substitutions, deletions, insertions))
 
 
-def _check_lengths(clips: Sequence[str], lengths: np.ndarray, resolution: float) -> None:
+def segments_of(clips: Sequence[str], lengths: np.ndarray, resolution: float) -> np.ndarray:
+    """int64 (clips,), the number of segments of each clip. Raises AnnotationError, naming the clip, if they cannot be counted."""
     countable = lengths / resolution <= LONGEST  # false for NaN, too
     if not countable.all():
         odd = int(countable.argmin())
@@ -107,6 +107,15 @@ def _check_lengths(clips: Sequence[str], lengths: np.ndarray, resolution: float)
             f"{clips[odd]}: its length of {lengths[odd]:g} s is too long to cut into segments of {resolution:g} s; "
             "are its times milliseconds or samples?"
         )
+    return np.ceil(lengths / resolution).astype(np.int64)
+
+
+def segment_range(
+    onset: np.ndarray, offset: np.ndarray, segments: np.ndarray, resolution: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (events,) each: the first segment that an event touches, and the one after its last; segments : those of its clip."""
+    first = np.minimum(np.floor(onset / resolution), segments).astype(np.int64)
+    return first, np.minimum(np.ceil(offset / resolution), segments).astype(np.int64)
 
 
 class _Spans(NamedTuple):
@@ -119,9 +128,8 @@ class _Spans(NamedTuple):
 
 def _spans(events: EventArrays, starts: np.ndarray, segments: np.ndarray, resolution: float) -> _Spans:
     """The segments of all events that touch one."""
-    last = segments[events.clip]
-    first = np.minimum(np.floor(events.onset / resolution), last).astype(np.int64) + starts[events.clip]
-    stop = np.minimum(np.ceil(events.offset / resolution), last).astype(np.int64) + starts[events.clip]
+    first, stop = segment_range(events.onset, events.offset, segments[events.clip], resolution)
+    first, stop = first + starts[events.clip], stop + starts[events.clip]
     touching = stop > first
     return _Spans(events.label[touching], first[touching], stop[touching])
 
