@@ -17,6 +17,7 @@ import numpy as np
 from avsed.detector import Detector
 from avsed.features.logmel import LogMel
 from avsed.media import read_audio
+from avsed.postprocessing.options import by_class
 from avsed.tables import read_events
 
 COLOURS = [
@@ -51,7 +52,8 @@ def draw(run: Path, recording: Path, out: Path, reference: Path | None = None) -
         middle.plot(
             centres, found.scores.frames[:, found.scores.classes.index(label)], color=colour[label], label=label
         )
-    middle.axhline(detector.postprocessing.threshold, color="grey", linewidth=0.8, linestyle=":")
+    for at in set(by_class(detector.postprocessing.threshold, found.scores.classes, key="threshold")):
+        middle.axhline(at, color="grey", linewidth=0.8, linestyle=":")
     middle.set(ylabel="probability", ylim=(0, 1))
     for row, label in enumerate(labels):
         for event in truth:

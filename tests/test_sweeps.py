@@ -176,7 +176,7 @@ def test_a_resample_scores_as_clips_that_are_written_down_as_often(
             candidates_of_scores(again, clips=tuple(held), labels=LABELS), held, labels=LABELS, dtc=0.5, gtc=0.5
         ).resampled(np.ones((1, 3), np.int64))
         for name, values in other.items():
-            assert np.array_equal(values[0], found[f"class_{name}"][row], equal_nan=True), name
+            assert np.array_equal(values[0], found[name][row], equal_nan=True), name
 
 
 @settings(deadline=None, max_examples=40)

@@ -266,7 +266,7 @@ def predict(
         raise ConfigError("--scores needs --out, the folder to keep them in")
     detector = Detector.load(run, device=device or "auto")
     if threshold is not None:
-        detector.postprocessing = detector.postprocessing.model_copy(update={"threshold": threshold})
+        detector.postprocessing = detector.postprocessing.at(threshold)
     return predict_all(detector, files, out=None if out is None else Path(out), keep_scores=keep_scores)
 
 

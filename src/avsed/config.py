@@ -19,6 +19,7 @@ from avsed.explaining import explain, fields
 from avsed.features.logmel import LogMelParameters
 from avsed.features.options import LOGMEL, MODALITIES, ExtractorsConfig
 from avsed.files import write_text
+from avsed.postprocessing.options import PostprocessingConfig
 
 PAPER_STEPS = 50_000
 PAPER_SIZES = {True: {"audio": 16, "video": 4}, False: {"audio": 64, "video": 16}}
@@ -155,21 +156,6 @@ class TrainingConfig(Section):
     @property
     def step_average(self) -> float:
         return self.average if self.average is not None else 0.999 ** (PAPER_STEPS / self.steps)
-
-
-class PostprocessingConfig(Section):
-    """From scores to tags and events (paper, Section 2.2)."""
-
-    threshold: float = Field(
-        0.5, ge=0, le=1, description="a probability of at least this much is a decision for the class"
-    )
-    median_filter: int = Field(7, ge=1, description="frames in the median filter over frame decisions, odd; 1 for none")
-
-    @model_validator(mode="after")
-    def _odd(self) -> PostprocessingConfig:
-        if self.median_filter % 2 == 0:
-            raise ValueError(f"the median filter's length must be odd, got {self.median_filter}")
-        return self
 
 
 class MetricsConfig(Section):

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 
 from avsed.annotations import Event
-from avsed.config import PostprocessingConfig
 from avsed.data.clips import clip_grid
 from avsed.features.extractors import restore
 from avsed.features.live import LiveFeatures, Recording
@@ -31,6 +30,7 @@ from avsed.features.sequence import FeatureSequence
 from avsed.features.weights import find
 from avsed.model.pooling import linear_softmax
 from avsed.postprocessing import detect_events, detect_tags
+from avsed.postprocessing.options import PostprocessingConfig
 from avsed.run import Run
 from avsed.scores import Scores
 from avsed.system import System
@@ -79,12 +79,14 @@ class Detector:
     system : the trained system
     postprocessing : how scores become decisions; by default as in the system's configuration
 
-    Raises WeightsError if the weights of a network that the system needs are not at hand.
+    Raises WeightsError if the weights of a network that the system needs are not at hand, ConfigError if ``postprocessing`` names
+    other classes than the system's.
     """
 
     def __init__(self, system: System, *, postprocessing: PostprocessingConfig | None = None) -> None:
         self.system = system
         self.postprocessing = postprocessing or system.config.postprocessing
+        self.postprocessing.check_labels(system.labels)
         self.extractors = {name: restore(name, system.config, told) for name, told in system.extractors.items()}
         self.networks = {
             name: extractor.network(find(extractor.weights)).to(system.device)

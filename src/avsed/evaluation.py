@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from avsed import numbers
 from avsed.annotations import Durations, Events, Tags
-from avsed.config import MetricsConfig, PostprocessingConfig
+from avsed.config import MetricsConfig
 from avsed.features.provenance import MARK
 from avsed.measures import measure_events, measure_ranking, measure_tags
 from avsed.metrics import Result
 from avsed.metrics.resampling import Interval, Measured
 from avsed.numbers import PAPER, plain
 from avsed.postprocessing import detect_events, detect_tags
+from avsed.postprocessing.options import PostprocessingConfig
 from avsed.scores import Scores, ScoreSequence
 from avsed.tables import labels_of
 

@@ -151,6 +151,7 @@ def prepare(config: Config, *, device: torch.device, workers: int | None = None)
         raise AnnotationError(f"{weak.table}: training needs clips with labels, columns filename and event_labels")
     if not data.labels:
         raise AnnotationError(f"{weak.table}: no clip has a label")
+    config.postprocessing.check_labels(data.labels)
     unlabelled = _optional(data, config.data.unlabelled) if config.training.unlabelled_batch else None
     validation = _optional(data, config.data.validation) if config.training.validations else None
     if validation is not None:
