@@ -162,7 +162,9 @@ def test_a_resample_scores_as_clips_that_are_written_down_as_often(
     found = sweeps.resampled(weights)
     best = sweeps.best()
     for name in ("f1", "precision", "recall"):
-        assert np.array_equal(found[f"class_{name}"][0], [getattr(best[label], name) for label in LABELS], equal_nan=True)
+        assert np.array_equal(
+            found[f"class_{name}"][0], [getattr(best[label], name) for label in LABELS], equal_nan=True
+        )
     by_clip = {s.clip: s for s in scores}
     for row, weight in enumerate(weights):
         drawn = [(clip, f"{clip}{n}") for clip, times in zip(clips, weight, strict=True) for n in range(times)]

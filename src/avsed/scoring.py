@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from avsed.estimate_files import read_estimate, read_reference
 from avsed.estimates import ClipProbabilities, Estimate
 from avsed.evaluation import Evaluation, evaluate_events, evaluate_scores
 from avsed.measures import measure_ranking, measure_tags
+from avsed.postprocessing import decide_tags
+from avsed.postprocessing.options import by_class
 from avsed.run import versions
 from avsed.tables import Problem, labels_of, raise_errors
 
@@ -66,38 +69,35 @@ def score(
 def _compare(aligned: Aligned, config: Config, about: dict[str, Any]) -> Evaluation:
     """The one place where the forms of estimates part."""
     reference, estimate, labels = aligned.reference, aligned.estimate, aligned.labels
-    threshold = config.postprocessing.threshold
+    chosen, metrics = config.postprocessing, config.metrics
     if estimate.scores is not None or estimate.probabilities is not None:
-        about["postprocessing"] = config.postprocessing.model_dump(mode="json")
+        about["postprocessing"] = chosen.model_dump(mode="json")
     if estimate.scores is not None and reference.events is not None:
         return evaluate_scores(
             estimate.scores,
             reference.events,
             labels=labels,
             durations=reference.durations or {},
-            postprocessing=config.postprocessing,
-            metrics=config.metrics,
+            postprocessing=chosen,
+            metrics=metrics,
             about=about,
         )[0]
     own = _clip_probabilities(estimate)
     if own is not None:
-        tags = {clip: _above(row, own.classes, threshold) for clip, row in zip(own.clips, own.values, strict=True)}
         rows = dict(zip(own.clips, own.values, strict=True))
+        tags = {clip: decide_tags(row, own.classes, chosen) for clip, row in rows.items()}
         tags_from = "clip probabilities" if estimate.scores is None else estimate.scores.tags_from
         measures = {
             **measure_tags(reference.tags, tags, labels=labels, tags_from=tags_from),
             **measure_ranking(reference.tags, rows, own.classes, labels=labels, tags_from=tags_from),
         }
-        return Evaluation(measures, about, config.metrics)
-    events = _events(estimate, threshold, about)
+        return Evaluation(measures, about, metrics)
+    events = _events(
+        estimate, dict(zip(labels, by_class(chosen.threshold, labels, key="threshold"), strict=True)), about
+    )
     if events is not None and reference.events is not None:
         return evaluate_events(
-            reference.events,
-            events,
-            labels=labels,
-            durations=reference.durations,
-            metrics=config.metrics,
-            about=about,
+            reference.events, events, labels=labels, durations=reference.durations, metrics=metrics, about=about
         )
     lacking = "the reference" if reference.events is None else "the estimate"
     console.note(f"only tags can be compared: {lacking} has no times")
@@ -106,7 +106,7 @@ def _compare(aligned: Aligned, config: Config, about: dict[str, Any]) -> Evaluat
         if events is None
         else measure_tags(reference.tags, labels_of(events), labels=labels, tags_from="events")
     )
-    return Evaluation(measures, about, config.metrics)
+    return Evaluation(measures, about, metrics)
 
 
 def _clip_probabilities(estimate: Estimate) -> ClipProbabilities | None:
@@ -117,29 +117,32 @@ def _clip_probabilities(estimate: Estimate) -> ClipProbabilities | None:
     return ClipProbabilities(scores.clips, scores.classes, np.stack([one.tags for one in scores]))
 
 
-def _events(estimate: Estimate, threshold: float, about: dict[str, Any]) -> Events | None:
-    """The events that the estimate says at a threshold; None if it has none."""
+def _events(estimate: Estimate, thresholds: Mapping[str, float], about: dict[str, Any]) -> Events | None:
+    """The events that the estimate says at a threshold for each class; None if it has none."""
+    told = ", ".join(f"{value:g}" for value in sorted(set(thresholds.values())))
     if estimate.boxes is not None:
-        about["threshold"] = threshold
-        console.note(f"events with a confidence of at least {threshold:g} (--set postprocessing.threshold)")
+        about["threshold"] = dict(thresholds)
+        console.note(f"events with a confidence of at least {told} (--set postprocessing.threshold)")
         return {
-            clip: [Event(*box[:3]) for box in own if box.score >= threshold] for clip, own in estimate.boxes.items()
+            clip: [Event(*box[:3]) for box in own if box.score >= thresholds[box.label]]
+            for clip, own in estimate.boxes.items()
         }
     if estimate.points is not None:
-        point = next((point for point in estimate.points if point.threshold >= threshold), None)
-        if point is None:
-            raise AnnotationError(
-                f"{estimate.path}: no events at a threshold of {threshold:g} or more; the greatest is "
-                f"{estimate.points[-1].threshold:g}; give --set postprocessing.threshold"
-            )
-        about["threshold"] = point.threshold
-        console.note(f"events at the threshold {point.threshold:g} (--set postprocessing.threshold)")
-        return point.events
+        found: Events = {clip: [] for clip in estimate.clips}
+        for label, threshold in thresholds.items():
+            point = next((point for point in estimate.points if point.threshold >= threshold), None)
+            if point is None:
+                raise AnnotationError(
+                    f"{estimate.path}: no events at a threshold of {threshold:g} or more; the greatest is "
+                    f"{estimate.points[-1].threshold:g}; give --set postprocessing.threshold"
+                )
+            about.setdefault("threshold", {})[label] = point.threshold
+            for clip, own in point.events.items():
+                found[clip] += [event for event in own if event.label == label]
+        told = ", ".join(f"{value:g}" for value in sorted(set(about["threshold"].values())))
+        console.note(f"events at the threshold {told} (--set postprocessing.threshold)")
+        return found
     return estimate.events
-
-
-def _above(values: np.ndarray, classes: tuple[str, ...], threshold: float) -> frozenset[str]:
-    return frozenset(name for name, value in zip(classes, values >= threshold, strict=True) if value)
 
 
 def _fingerprint(aligned: Aligned) -> dict[str, int | str]:

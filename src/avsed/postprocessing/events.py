@@ -64,10 +64,15 @@ def detect_tags(scores: Scores, config: PostprocessingConfig) -> frozenset[str]:
 
     Raises ConfigError if the configuration names classes that the scores lack.
     """
-    own = by_class(config.tag_threshold, scores.classes, key="tag_threshold")
-    common = by_class(config.threshold, scores.classes, key="threshold")
+    return decide_tags(scores.tags, scores.classes, config)
+
+
+def decide_tags(probabilities: np.ndarray, classes: Sequence[str], config: PostprocessingConfig) -> frozenset[str]:
+    """The same of probabilities alone: float (classes,), in [0, 1]."""
+    own = by_class(config.tag_threshold, classes, key="tag_threshold")
+    common = by_class(config.threshold, classes, key="threshold")
     at = [event if tag is None else tag for tag, event in zip(own, common, strict=True)]
-    return frozenset(np.array(scores.classes)[threshold(scores.tags, at)].tolist())
+    return frozenset(np.array(classes)[threshold(probabilities, at)].tolist())
 
 
 def filtered(scores: Scores, config: PostprocessingConfig) -> np.ndarray:
