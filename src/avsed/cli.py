@@ -41,6 +41,10 @@ Missing = Annotated[
         "in their place.",
     ),
 ]
+Postprocessing = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="NAME|FILE", help="Post-processing that 'avsed tune' has found, or of a YAML file."),
+]
 Device = Annotated[Optional[str], typer.Option(help="auto, cpu, cuda or cuda:N.")]  # noqa: UP045
 
 
@@ -179,6 +183,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a training.")],
     data: Annotated[Optional[Path], typer.Option(help="Folder of the data set, if it has moved.")] = None,  # noqa: UP045
     split: Annotated[Optional[str], typer.Option(help="Split to score; default: the test split.")] = None,  # noqa: UP045
+    postprocessing: Postprocessing = None,
     missing: Missing = None,
     device: Device = None,
     workers: Workers = None,
@@ -189,7 +194,61 @@ def evaluate(
     from avsed.commands import evaluate as run_evaluate
 
     found = run_evaluate(
-        run, data=data, split=split, device=device, workers=workers, missing=missing, settings=settings or ()
+        run,
+        data=data,
+        split=split,
+        postprocessing=postprocessing,
+        device=device,
+        workers=workers,
+        missing=missing,
+        settings=settings or (),
+    )
+    _print(found.to_dict(), as_json, found.render)
+
+
+@app.command()
+def tune(
+    run: Annotated[Path, typer.Argument(help="Folder of a training.")],
+    objective: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            metavar="METRIC",
+            help="What is to be high: event_macro_f1, segment_micro_f1, clip_micro_f1, intersection_macro_f1 (each also "
+            "with the other average), psds1 or psds2.",
+        ),
+    ],
+    what: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="What is tuned: thresholds, and either median or boxes.")
+    ],
+    data: Annotated[Optional[Path], typer.Option(help="Folder of the data set, if it has moved.")] = None,  # noqa: UP045
+    split: Annotated[Optional[str], typer.Option(help="Split to tune on; default: the validation split.")] = None,  # noqa: UP045
+    name: Annotated[str, typer.Option(help="What the result is called: RUN/postprocessing/NAME.yaml.")] = "tuned",
+    medians: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="LENGTHS", help="Median filters to compare, in frames or seconds, as 1,7,0.5s."),
+    ] = None,
+    missing: Missing = None,
+    device: Device = None,
+    workers: Workers = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose post-processing that suits labelled clips (not the test clips) best."""
+    from avsed.tuned import tune as run_tune
+
+    found = run_tune(
+        run,
+        objective=objective,
+        what=what.split(","),
+        data=data,
+        split=split,
+        name=name,
+        medians=None if medians is None else medians.split(","),
+        missing=missing,
+        device=device,
+        workers=workers,
+        settings=settings or (),
     )
     _print(found.to_dict(), as_json, found.render)
 
@@ -250,13 +309,16 @@ def predict(
     out: Annotated[Optional[Path], typer.Option(help="Folder for events.tsv, tags.tsv and predictions.json.")] = None,  # noqa: UP045
     scores: Annotated[bool, typer.Option(help="With --out: keep the frame probabilities, too.")] = False,
     threshold: Annotated[Optional[float], typer.Option(min=0, max=1, help="Probability of a decision.")] = None,  # noqa: UP045
+    postprocessing: Postprocessing = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what sounds in recordings, and when."""
     from avsed.commands import predict as run_predict
 
-    found = run_predict(run, files, out=out, keep_scores=scores, threshold=threshold, device=device)
+    found = run_predict(
+        run, files, out=out, keep_scores=scores, threshold=threshold, postprocessing=postprocessing, device=device
+    )
     _print(found.to_dict(), as_json, found.render)
     raise typer.Exit(1 if found.failures else 0)
 

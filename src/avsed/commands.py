@@ -11,7 +11,8 @@ from avsed.config import Config, load_config
 from avsed.errors import ConfigError
 from avsed.features.options import LOGMEL
 from avsed.files import write_json
-from avsed.run import Run, versions
+from avsed.postprocessing.files import find_preset
+from avsed.run import Run
 
 if TYPE_CHECKING:
     from avsed.data.check import CheckReport
@@ -147,6 +148,7 @@ def evaluate(
     *,
     data: str | Path | None = None,
     split: str | None = None,
+    postprocessing: str | None = None,
     device: str | None = None,
     workers: int | None = None,
     missing: str | None = None,
@@ -154,72 +156,35 @@ def evaluate(
 ) -> Evaluation:
     """Score a trained system on a strongly labelled split; scores, events and results are kept in the run.
 
+    postprocessing : a name that `avsed.tuned.tune` gave, or a file like those that it writes, in place of the run's own
     missing : ``drop`` leaves clips out that lack a stream which the system takes
     settings : overrides of ``postprocessing``, ``metrics`` and ``data`` for this evaluation
     """
-    from dataclasses import replace
-
-    from avsed.device import choose_device, describe, set_threads
-    from avsed.features.extractors import restore
-    from avsed.features.provenance import provenance
+    from avsed.opened import open_run
     from avsed.scores import write_scores
-    from avsed.system import System
     from avsed.tables import write_durations, write_events
-    from avsed.training.preparation import about_split, open_configured, reference_events, split_features
-    from avsed.training.train import evaluate_on, score_split
+    from avsed.training.preparation import reference_events
+    from avsed.training.train import evaluate_on
 
-    folder = Run(run)
-    system_file = folder.trained_system()
-    odd = [s for s in settings if not s.startswith(("postprocessing.", "metrics.", "data."))]
-    if odd:
-        raise ConfigError(
-            f"--set {odd[0]}: a trained system's own settings are fixed; only postprocessing, metrics and data change"
-        )
-    given = [*settings, *([f"data.root={_quoted(Path(data))}"] if data is not None else [])]
-    config = load_config(folder.config_file, given)
-    if missing is not None and missing != config.fusion.missing:
-        changed = load_config(folder.config_file, [*given, f"fusion.missing={_quoted(missing)}"])
-        if "learned" in (missing, config.fusion.missing):
-            learned = "has learned" if missing != "learned" else "has not learned"
-            raise ConfigError(f"--missing {missing}: {run} {learned} what stands for an absent stream")
-        config = changed
-    set_threads(config.threads)
-    where = choose_device(device or config.device)
-    console.note(f"device: {describe(where)}")
-    system = replace(System.load(system_file, device=where), config=config)
-    chosen = split or config.data.test
+    opened = open_run(run, data=data, given=settings, device=device, missing=missing)
+    preset = None
+    if postprocessing is not None:
+        preset = find_preset(postprocessing, opened.run.presets)
+        opened = opened.with_preset(preset, settings)
+    chosen = split or opened.system.config.data.test
     if chosen is None:
         raise ConfigError("the configuration names no test split: give --split")
-    labelled = open_configured(
-        config.model_copy(update={"data": config.data.model_copy(update={"labels": system.labels})})
-    ).split(chosen)
-    extractors = {name: restore(name, config, told) for name, told in system.extractors.items()}
-    reference_events(labelled)  # before its features are computed
-    labelled, files = split_features(labelled, config, extractors, device=where, workers=workers)
-    scores = list(score_split(system, labelled, files))
-    trained = folder.about()
-    about = {
-        "split": chosen,
-        "fingerprint": about_split(labelled),
-        "run": str(folder.folder),
-        "seed": config.seed,
-        "steps": trained.get("steps"),
-        "training_seconds": trained.get("seconds"),
-        "postprocessing": config.postprocessing.model_dump(mode="json"),
-        "metrics": config.metrics.model_dump(mode="json"),
-        "versions": versions(),
-        "device": describe(where),
-        "frame_period": system.period,
-        "inputs": list(config.inputs),
-        "extractors": system.extractors,
-        "provenance": provenance(system.extractors, config.data.sources),
-    }
-    evaluation, events = evaluate_on(system, labelled, scores, about)
-    write_scores(folder.scores(chosen), scores)
-    write_events(folder.events(chosen), events)
-    write_events(folder.reference(chosen), reference_events(labelled), decimals=None)
-    write_durations(folder.durations(chosen), labelled.durations, decimals=None)
-    write_json(folder.results(chosen), evaluation.to_dict())
+    labelled, scores = opened.scored(opened.data.split(chosen), workers=workers)
+    about = opened.about(labelled)
+    if preset is not None:
+        about["preset"] = preset.about(about["fingerprint"])
+    evaluation, events = evaluate_on(opened.system, labelled, scores, about)
+    name = chosen if preset is None else f"{chosen}.{preset.name}"
+    write_scores(opened.run.scores(chosen), scores)
+    write_events(opened.run.reference(chosen), reference_events(labelled), decimals=None)
+    write_durations(opened.run.durations(chosen), labelled.durations, decimals=None)
+    write_events(opened.run.events(name), events)
+    write_json(opened.run.results(name), evaluation.to_dict())
     return evaluation
 
 
@@ -252,19 +217,23 @@ def predict(
     out: str | Path | None = None,
     keep_scores: bool = False,
     threshold: float | None = None,
+    postprocessing: str | None = None,
     device: str | None = None,
 ) -> Predictions:
     """Tags and events of recordings; one that cannot be read is listed and stops nothing. One that is given twice counts once.
 
     out : folder for ``events.tsv``, ``tags.tsv`` and ``predictions.json`` (and ``scores.safetensors`` with ``keep_scores``); what
         has been found is written there now and then, and when an error or Ctrl-C ends the work
+    threshold : for all classes, in place of those of the configuration
+    postprocessing : a name that `avsed.tuned.tune` gave, or a file like those that it writes, in place of the run's own
     """
     from avsed.detector import Detector
     from avsed.predictions import predict_all
 
     if keep_scores and out is None:
         raise ConfigError("--scores needs --out, the folder to keep them in")
-    detector = Detector.load(run, device=device or "auto")
+    preset = None if postprocessing is None else find_preset(postprocessing, Run(run).presets)
+    detector = Detector.load(run, device=device or "auto", postprocessing=None if preset is None else preset.config)
     if threshold is not None:
         detector.postprocessing = detector.postprocessing.at(threshold)
     return predict_all(detector, files, out=None if out is None else Path(out), keep_scores=keep_scores)

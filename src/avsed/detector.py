@@ -95,7 +95,9 @@ class Detector:
         }
 
     @classmethod
-    def load(cls, run: str | Path, *, device: str = "auto") -> Detector:
+    def load(
+        cls, run: str | Path, *, device: str = "auto", postprocessing: PostprocessingConfig | None = None
+    ) -> Detector:
         """The detector of a run's folder, or of the file of a trained system.
 
         Raises CheckpointError if there is none, ConfigError if the device is not there.
@@ -104,7 +106,8 @@ class Detector:
 
         path = Path(run)
         with _one_thread_each():
-            return cls(System.load(Run(path).trained_system() if path.is_dir() else path, device=choose_device(device)))
+            file = Run(path).trained_system() if path.is_dir() else path
+            return cls(System.load(file, device=choose_device(device)), postprocessing=postprocessing)
 
     def detect(self, path: str | Path) -> Detection:
         """Tags and events of one recording.

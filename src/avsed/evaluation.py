@@ -16,6 +16,7 @@ from avsed.metrics import Result
 from avsed.metrics.resampling import Interval, Measured
 from avsed.numbers import PAPER, plain
 from avsed.postprocessing import detect_events, detect_tags
+from avsed.postprocessing.files import describe
 from avsed.postprocessing.options import PostprocessingConfig
 from avsed.scores import Scores, ScoreSequence
 from avsed.tables import labels_of
@@ -110,6 +111,8 @@ class Evaluation:
         for name, told in self.about.get("provenance", {}).items():
             mark = f": {MARK} test clips may be among {', '.join(told['overlap'])}" if told["overlap"] else ""
             yield f"{name} was pretrained on {', '.join(told['pretrained_on'])}{mark}"
+        if "preset" in self.about:
+            yield describe(self.about["preset"])
         yield _Widest([self._table(rates=True), self._table(rates=False)])
         own, _ = self.intervals
         shown = numbers.names(self.measures)

@@ -9,6 +9,7 @@
         system.safetensors       the trained system: all that 'avsed predict' needs
         scores/SPLIT.safetensors, results/SPLIT.json, results/SPLIT.tsv    what 'avsed evaluate' found
         results/SPLIT.reference.tsv, results/SPLIT.durations.tsv           what it was compared with
+        postprocessing/NAME.yaml what 'avsed tune' found; evaluated with it, a split is called SPLIT.NAME
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Run:
         self.log = self.folder / "log.jsonl"
         self.tensorboard = self.folder / "tensorboard"
         self.system = self.folder / "system.safetensors"
+        self.presets = self.folder / "postprocessing"
 
     def scores(self, split: str) -> Path:
         return self.folder / "scores" / f"{split}.safetensors"

@@ -37,8 +37,12 @@ def events_from_decisions(decisions: np.ndarray, boundaries: np.ndarray, classes
     Returns events sorted by onset, then offset, then label; runs without a millisecond, in which tables are written, are left out:
     frames cut away by the clip's end.
     """
-    runs = (_runs(decisions[:, column], boundaries) for column in range(len(classes)))
-    return sorted(event for label, own in zip(classes, runs, strict=True) for event in _events(*_visible(*own), label))
+    found: list[Event] = []
+    for column, label in enumerate(classes):
+        onset, offset = _runs(decisions[:, column], boundaries)
+        there = visible(onset, offset)
+        found += _events(onset[there], offset[there], label)
+    return sorted(found)
 
 
 def detect_events(scores: Scores, config: PostprocessingConfig) -> list[Event]:
@@ -53,7 +57,8 @@ def detect_events(scores: Scores, config: PostprocessingConfig) -> list[Event]:
     for label, (onset, offset), gap, duration in zip(
         scores.classes, _said(scores, config, thresholds), gaps, durations, strict=True
     ):
-        onset, offset = _joined(*_visible(onset, offset), gap)
+        there = visible(onset, offset)
+        onset, offset = _joined(onset[there], offset[there], gap)
         long = offset - onset > duration - MICROSECOND
         found += _events(onset[long], offset[long], label)
     return sorted(found)
@@ -77,7 +82,7 @@ def decide_tags(probabilities: np.ndarray, classes: Sequence[str], config: Postp
 
 def filtered(scores: Scores, config: PostprocessingConfig) -> np.ndarray:
     """The scores after the median filter of each class, float32 (frames, classes)."""
-    lengths: list[int | str] = by_class(config.median_filter, scores.classes, key="median_filter")
+    lengths = by_class(config.median_filter, scores.classes, key="median_filter")
     return median_filter(scores.frames, [in_frames(length, scores.boundaries) for length in lengths])
 
 
@@ -124,10 +129,9 @@ def _runs(decisions: np.ndarray, boundaries: np.ndarray) -> tuple[np.ndarray, np
     return boundaries[first], boundaries[stop]
 
 
-def _visible(onset: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The events that still have a length in tables, which are written to the millisecond."""
-    there = np.round(offset, 3) > np.round(onset, 3)
-    return onset[there], offset[there]
+def visible(onset: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """bool (events,): which still have a length in tables, which are written to the millisecond."""
+    return np.round(offset, 3) > np.round(onset, 3)
 
 
 def _joined(onset: np.ndarray, offset: np.ndarray, gap: float) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
@@ -22,8 +22,6 @@ from avsed.explaining import explain
 
 DEFAULT = "default"
 SECTION = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-T = TypeVar("T")
 
 
 def _number(least: float, most: float, *, above: bool = False, none: bool = False) -> Callable[[Any], Any]:
@@ -179,8 +177,8 @@ def make_postprocessing(values: Any, *, source: str) -> PostprocessingConfig:
         raise ConfigError(f"{source}: {told}") from error
 
 
-def by_class(value: T | Mapping[str, T], labels: Sequence[str], *, key: str) -> list[T]:
-    """The value of each label; ``key`` of ``postprocessing`` is named in errors.
+def by_class(value: Any, labels: Sequence[str], *, key: str) -> list[Any]:
+    """The value of each label, of one value or a mapping; ``key`` of ``postprocessing`` is named in errors.
 
     Raises ConfigError naming a label that there is not, with the nearest one, or one that has no value.
     """
