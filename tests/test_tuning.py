@@ -167,7 +167,8 @@ def test_tuned_is_never_worse_and_its_value_is_that_of_an_evaluation(
                 assert kept == by_class(getattr(base, key), LABELS, key=key)[column]
     if what == ["thresholds"]:
         for common in (0.1, 0.3, 0.45, 0.6, 0.8):
-            one = PostprocessingConfig(threshold=dict.fromkeys(LABELS[:3], common) | {"default": 0.5}, median_filter=3)
+            there = {own.label: common for own in found.classes if not own.kept}
+            one = PostprocessingConfig(threshold={"default": 0.5, "Dog": 0.3} | there, median_filter=3)
             assert getattr(value(one), average).f1 <= found.after + 1e-12
     if kind == "clip":
         assert found.config.threshold == base.threshold

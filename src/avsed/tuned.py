@@ -14,7 +14,7 @@ from avsed.errors import ConfigError
 from avsed.opened import Opened, open_run
 from avsed.postprocessing.files import Preset, check_name
 from avsed.postprocessing.objectives import Labelled, find_objective
-from avsed.postprocessing.options import PostprocessingConfig, by_class
+from avsed.postprocessing.options import PostprocessingConfig, by_class, make_postprocessing
 from avsed.postprocessing.tuning import Grid, Tuning, What
 from avsed.postprocessing.tuning import tune as find_best
 from avsed.training.preparation import reference_events
@@ -192,6 +192,6 @@ def _marks(split: Split) -> Mapping[object, str]:
 def _length(text: str) -> int | str:
     """A median filter's length as it is written in an option."""
     value: int | str = int(text) if text.strip().isdigit() else text.strip()
-    own = PostprocessingConfig.model_validate({"median_filter": value}).median_filter
+    own = make_postprocessing({"median_filter": value}, source=f"--medians {text}").median_filter
     assert not isinstance(own, dict)
     return own
