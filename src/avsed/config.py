@@ -158,6 +158,25 @@ class TrainingConfig(Section):
         return self.average if self.average is not None else 0.999 ** (PAPER_STEPS / self.steps)
 
 
+class PsdsConfig(Section):
+    """A polyphonic sound detection score; see `avsed.metrics.psds`."""
+
+    dtc: float = Field(gt=0, le=1, description="share of a detected event that must be covered")
+    gtc: float = Field(gt=0, le=1, description="share of a reference event that must be covered")
+    cttc: float | None = Field(
+        None, gt=0, le=1, description="share of a false event that is a confusion; null: none is"
+    )
+    alpha_ct: float = Field(0.0, ge=0, le=1, description="weight of confusions")
+    alpha_st: float = Field(0.0, ge=0, description="weight of the differences between classes")
+    e_max: float = Field(100.0, gt=0, description="greatest rate of false events, per hour")
+
+    @model_validator(mode="after")
+    def _fits(self) -> PsdsConfig:
+        if (self.cttc is None) != (self.alpha_ct == 0):
+            raise ValueError("cttc and alpha_ct go together: a share and a weight, or null and 0")
+        return self
+
+
 class MetricsConfig(Section):
     """How events are compared (paper, Section 4.3; the collars as DCASE 2018 computes them)."""
 
@@ -169,6 +188,9 @@ class MetricsConfig(Section):
     matching: Literal["optimal", "greedy"] = Field(
         "optimal", description="match as many events as possible, or each with the first that fits"
     )
+    intersection_dtc: float = Field(0.5, gt=0, le=1, description="share of a detected event that must be covered")
+    intersection_gtc: float = Field(0.5, gt=0, le=1, description="share of a reference event that must be covered")
+    psds: PsdsConfig | None = Field(None, description="a PSDS of one's own, beside DCASE's scenarios 1 and 2")
     resamples: int = Field(1000, ge=0, description="bootstrap resamples of the clips behind intervals; 0 for none")
     confidence: float = Field(0.95, gt=0, lt=1, description="share of resamples in an interval")
 

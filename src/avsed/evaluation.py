@@ -11,11 +11,13 @@ from avsed import numbers
 from avsed.annotations import Durations, Events, Tags
 from avsed.config import MetricsConfig
 from avsed.features.provenance import MARK
-from avsed.measures import measure_events, measure_ranking, measure_tags
+from avsed.measures import measure_all_thresholds, measure_events, measure_ranking, measure_tags
 from avsed.metrics import Result
+from avsed.metrics.candidates import Said
 from avsed.metrics.resampling import Interval, Measured
 from avsed.numbers import PAPER, plain
 from avsed.postprocessing import detect_events, detect_tags
+from avsed.postprocessing.candidates import Saying
 from avsed.postprocessing.files import describe
 from avsed.postprocessing.options import PostprocessingConfig
 from avsed.scores import Scores, ScoreSequence
@@ -181,14 +183,18 @@ def evaluate_scores(
     postprocessing: PostprocessingConfig,
     metrics: MetricsConfig,
     about: Mapping[str, Any] | None = None,
+    all_thresholds: bool = True,
 ) -> tuple[Evaluation, Events]:
     """Turn scores into tags and events and compare them with the reference.
+
+    all_thresholds : also measure what the system says at every threshold; ``scores`` must then be a sequence
 
     Returns the evaluation and the events that were found.
     """
     tags: Tags = {}
     events: Events = {}
     probabilities = {}
+    classes: tuple[str, ...] = ()
     for one in scores:
         tags[one.clip] = detect_tags(one, postprocessing)
         events[one.clip] = detect_events(one, postprocessing)
@@ -201,23 +207,33 @@ def evaluate_scores(
         **measure_ranking(held, probabilities, classes, labels=labels, tags_from=tags_from),
         **measure_events(reference, events, labels=labels, durations=durations, metrics=metrics),
     }
+    if all_thresholds:
+        assert isinstance(scores, Sequence)
+        said = Saying(scores, postprocessing, labels=labels, clips=tuple(reference))
+        measures |= measure_all_thresholds(said, reference, labels=labels, durations=durations, metrics=metrics)
     return Evaluation(measures, about or {}, metrics), events
 
 
 def evaluate_events(
     reference: Events,
     estimated: Events,
+    said: Iterable[Said] | None = None,
     *,
     labels: tuple[str, ...],
     durations: Durations | None = None,
     metrics: MetricsConfig,
     about: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Compare two lists of events. The clip-based result is of *tags from events*: there are no clip probabilities."""
+    """Compare two lists of events. The clip-based result is of *tags from events*: there are no clip probabilities.
+
+    said : what the system says of each class at every threshold, if it has any; to be gone through several times
+    """
     measures = {
         **measure_tags(labels_of(reference), labels_of(estimated), labels=labels, tags_from="events"),
         **measure_events(reference, estimated, labels=labels, durations=durations, metrics=metrics),
     }
+    if said is not None:
+        measures |= measure_all_thresholds(said, reference, labels=labels, durations=durations, metrics=metrics)
     return Evaluation(measures, about or {}, metrics)
 
 

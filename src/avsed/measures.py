@@ -7,12 +7,15 @@
 ``segment``         segment-based F1
 ``event``           event-based F1 with collars on onsets and offsets
 ``onset``           event-based F1 with a collar on onsets alone
+``intersection``    intersection-based F1
+``best_...``        the best of clip-, segment-, event- and intersection-based F1 over all thresholds, each class at its own
+``psds1``, ...      polyphonic sound detection scores over all thresholds: DCASE's scenarios 1 and 2, and ``psds`` of one's own parameters
 =================== ================================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -20,7 +23,17 @@ import numpy as np
 
 from avsed.annotations import Events
 from avsed.config import MetricsConfig
-from avsed.metrics import clip_based, event_based, segment_based
+from avsed.metrics import (
+    clip_based,
+    event_based,
+    event_sweep,
+    intersection_based,
+    intersection_sweep,
+    segment_based,
+    segment_sweep,
+)
+from avsed.metrics.candidates import Said
+from avsed.metrics.psds import SCENARIOS, PsdsParameters, psds
 from avsed.metrics.ranking import rank_tags
 from avsed.metrics.resampling import Measured
 from avsed.scores import TagsFrom
@@ -83,4 +96,47 @@ def measure_events(
         "segment": segment_based(reference, estimated, labels=labels, resolution=metrics.segment, durations=durations),
         "event": collar(offset_collar=metrics.offset_collar),
         "onset": collar(offset_collar=None),
+        "intersection": intersection_based(
+            reference, estimated, labels=labels, dtc=metrics.intersection_dtc, gtc=metrics.intersection_gtc
+        ),
     }
+
+
+def measure_all_thresholds(
+    said: Iterable[Said],
+    reference: Events,
+    *,
+    labels: tuple[str, ...],
+    durations: Mapping[str, float] | None,
+    metrics: MetricsConfig,
+) -> dict[str, Measured]:
+    """Of what a system says of each class at every threshold.
+
+    said : candidates of each label; to be gone through once for each metric
+    durations : PSDS needs that of every clip, and is left out if one is missing
+    """
+    best: dict[str, Measured] = {
+        "best_segment": segment_sweep(said, reference, labels=labels, resolution=metrics.segment, durations=durations),
+        "best_event": event_sweep(
+            said,
+            reference,
+            labels=labels,
+            onset_collar=metrics.onset_collar,
+            offset_collar=metrics.offset_collar,
+            offset_rate=metrics.offset_rate,
+            offset_tolerance=metrics.offset_tolerance,
+        ),
+        "best_intersection": intersection_sweep(
+            said, reference, labels=labels, dtc=metrics.intersection_dtc, gtc=metrics.intersection_gtc
+        ),
+    }
+    if durations is None or not durations.keys() >= reference.keys():
+        return best
+    wanted = {"psds1": SCENARIOS[1], "psds2": SCENARIOS[2]}
+    if metrics.psds is not None:
+        wanted["psds"] = PsdsParameters(**metrics.psds.model_dump())
+    scored = {
+        name: psds(said, reference, labels=labels, durations=dict(durations), parameters=parameters)
+        for name, parameters in wanted.items()
+    }
+    return {**best, **scored}

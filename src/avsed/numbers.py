@@ -12,7 +12,7 @@ from avsed.metrics.counts import Result
 from avsed.metrics.resampling import Interval, Measured, Numbers, interval, measured, resample
 
 SEED = 0  # of the draws: the same for all systems, so that any two can be compared
-CLASSES = "class_f1", "class_ap", "class_psds", "class_best_f1"
+CLASSES = "class_f1", "class_ap", "class_psds"
 """What a metric may say of each class."""
 
 
@@ -50,6 +50,13 @@ NUMBERS = (
     _errors("event", "event-based"),
     *_f1("onset", "onset-only"),
     *_f1("intersection", "intersection-based"),
+    *_f1("best_clip", "clip-based, best thresholds:"),
+    *_f1("best_segment", "segment-based, best thresholds:"),
+    *_f1("best_event", "event-based, best thresholds:"),
+    *_f1("best_intersection", "intersection-based, best thresholds:"),
+    Number("psds1", "PSDS scenario 1", "psds1", "psds", percent=False),
+    Number("psds2", "PSDS scenario 2", "psds2", "psds", percent=False),
+    Number("psds", "PSDS of metrics.psds", "psds", "psds", percent=False),
 )
 """In the order in which they are shown."""
 

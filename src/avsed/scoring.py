@@ -18,6 +18,7 @@ from avsed.estimate_files import read_estimate, read_reference
 from avsed.estimates import ClipProbabilities, Estimate
 from avsed.evaluation import Evaluation, evaluate_events, evaluate_scores
 from avsed.measures import measure_ranking, measure_tags
+from avsed.metrics import Candidates, candidates_of_boxes, candidates_of_points
 from avsed.postprocessing import decide_tags
 from avsed.postprocessing.options import by_class
 from avsed.run import versions
@@ -97,7 +98,13 @@ def _compare(aligned: Aligned, config: Config, about: dict[str, Any]) -> Evaluat
     )
     if events is not None and reference.events is not None:
         return evaluate_events(
-            reference.events, events, labels=labels, durations=reference.durations, metrics=metrics, about=about
+            reference.events,
+            events,
+            _candidates(estimate, tuple(reference.events), labels),
+            labels=labels,
+            durations=reference.durations,
+            metrics=metrics,
+            about=about,
         )
     lacking = "the reference" if reference.events is None else "the estimate"
     console.note(f"only tags can be compared: {lacking} has no times")
@@ -143,6 +150,17 @@ def _events(estimate: Estimate, thresholds: Mapping[str, float], about: dict[str
         console.note(f"events at the threshold {told} (--set postprocessing.threshold)")
         return found
     return estimate.events
+
+
+def _candidates(estimate: Estimate, clips: tuple[str, ...], labels: tuple[str, ...]) -> list[Candidates] | None:
+    """What the estimate says of each class at every threshold; None of an event list, which has none."""
+    if estimate.boxes is not None:
+        boxes = {clip: [(Event(*box[:3]), box.score) for box in own] for clip, own in estimate.boxes.items()}
+        return candidates_of_boxes(boxes, clips=clips, labels=labels)
+    if estimate.points is not None:
+        points = [(point.threshold, point.events) for point in estimate.points]
+        return candidates_of_points(points, clips=clips, labels=labels)
+    return None
 
 
 def _fingerprint(aligned: Aligned) -> dict[str, int | str]:

@@ -117,11 +117,16 @@ def score_split(system: System, split: Split, files: Sequence[StoredStreams]) ->
 def evaluate_split(system: System, split: Split, files: Sequence[StoredStreams]) -> Evaluation:
     """The three F1 scores of a system on a strongly labelled split."""
     scores = score_split(system, split, files)
-    return evaluate_on(system, split, scores)[0]
+    return evaluate_on(system, split, scores, all_thresholds=False)[0]
 
 
 def evaluate_on(
-    system: System, split: Split, scores: Iterable[Scores], about: Mapping[str, Any] | None = None
+    system: System,
+    split: Split,
+    scores: Iterable[Scores],
+    about: Mapping[str, Any] | None = None,
+    *,
+    all_thresholds: bool = True,
 ) -> tuple[Evaluation, Events]:
     """Compare scores with a split's labels; returns the evaluation and the events that were found.
 
@@ -135,4 +140,5 @@ def evaluate_on(
         postprocessing=system.config.postprocessing,
         metrics=system.config.metrics,
         about=about,
+        all_thresholds=all_thresholds,
     )
