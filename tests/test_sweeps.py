@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,10 @@ from hypothesis import strategies as st
 from avsed.annotations import Event, Events
 from avsed.errors import AnnotationError, ScoresError
 from avsed.metrics import (
+    SCENARIOS,
     Candidates,
+    Psds,
+    PsdsParameters,
     Sweeps,
     candidates_of_boxes,
     candidates_of_events,
@@ -25,12 +31,18 @@ from avsed.metrics import (
     event_sweep,
     intersection_based,
     intersection_sweep,
+    psds,
     segment_based,
     segment_sweep,
 )
+from avsed.metrics.counts import fractions
 from avsed.postprocessing import events_from_decisions
 from avsed.scores import Scores
+from avsed.tables import read_durations, read_events
 
+GOLDEN = Path(__file__).parent / "golden"
+FACTS = json.loads((GOLDEN / "sweeps.json").read_text())
+HELD = [label for label in FACTS["labels"] if label != "Never_there"]
 LABELS = ("Cat", "Dog", "Cow")
 LEVELS = np.float32([0, 0.125, 0.25, 0.5, 0.75, 1])  # few, so that there are ties and plateaus
 COLLARS = [
@@ -103,7 +115,7 @@ def all_sweeps(said: Any, reference: Events, durations: dict[str, float] | None)
     return pairs
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(some_scores(), references, st.sampled_from([None, {"a": 2.0, "b": 3.1, "c": 0.0}]))
 def test_a_sweep_of_scores_counts_at_every_threshold_what_the_events_there_give(
     scores: list[Scores], reference: Events, durations: dict[str, float] | None
@@ -116,7 +128,7 @@ def test_a_sweep_of_scores_counts_at_every_threshold_what_the_events_there_give(
             assert_same_counts(sweeps, threshold, metric(estimated))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(boxes, references)
 def test_a_sweep_of_boxes_counts_at_every_threshold_what_the_boxes_there_give(
     said: dict[str, list[tuple[Event, float]]], reference: Events
@@ -276,3 +288,157 @@ def test_seven_tenths_of_an_event_are_seven_tenths_of_it() -> None:
             reference, {"a": [Event(begin, begin + 1, "Dog")]}, labels=["Dog"], dtc=0.7, gtc=1.0
         )
         assert result.micro.f1 == 1.0
+
+
+@pytest.fixture(scope="module")
+def golden() -> tuple[list[Scores], Events, dict[str, float]]:
+    """Scores, reference and durations for which sed_scores_eval and psds_eval have given their numbers."""
+    rows: dict[str, list[list[float]]] = {}
+    with (GOLDEN / "sweeps_scores.tsv").open() as file:
+        labels = tuple(next(file).rstrip("\n").split("\t")[3:])
+        for line in file:
+            clip, *values = line.split("\t")
+            rows.setdefault(clip, []).append([float(value) for value in values])
+    scores = []
+    for clip, own in rows.items():
+        table = np.array(own)  # (frames, 2 + classes)
+        frames = (table[:, 2:] / FACTS["levels"]).astype(np.float32)
+        scores.append(Scores(clip, labels, frames, np.append(table[:, 0], table[-1, 1]), frames.max(axis=0)))
+    reference = read_events(GOLDEN / "sweeps_reference.tsv")
+    return scores, reference, read_durations(GOLDEN / "sweeps_durations.tsv")
+
+
+def close(found: float, expected: float | None) -> bool:
+    return found == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("case", FACTS["f1"], ids=lambda case: " ".join(map(str, case["settings"].values())))
+def test_f1_at_all_thresholds_is_as_sed_scores_eval_says(golden: Any, case: dict[str, Any]) -> None:
+    scores, reference, durations = golden
+    own = dict(case["settings"])
+    kind = own.pop("kind")
+    said = list(curves_of_scores(scores, clips=tuple(reference), labels=HELD))
+    if kind == "segment":
+        sweeps = segment_sweep(said, reference, labels=HELD, durations=durations, **own)
+    else:
+        sweeps = {"event": event_sweep, "intersection": intersection_sweep}[kind](said, reference, labels=HELD, **own)
+    for threshold, expected in case["thresholds"].items():
+        found = sweeps.at(float(threshold))
+        correct, estimated, held = (
+            x.sum(axis=0) for x in (found.correct, found.estimated, found.reference)
+        )  # (classes,)
+        assert dict(zip(HELD, correct.tolist(), strict=True)) == expected["correct"]
+        assert dict(zip(HELD, (estimated - correct).tolist(), strict=True)) == expected["false"]
+        f1, _, _ = fractions(correct, estimated, held)
+        assert all(close(one, expected["f1"][label]) for label, one in zip(HELD, f1, strict=True))
+        assert close(f1.mean(), expected["f1"]["macro_average"])
+    overall = sweeps.resampled(np.ones((1, len(reference)), np.int64))
+    best = sweeps.best()
+    for name in ("f1", "precision", "recall"):
+        expected = case["best"][name]
+        silent = [label for label in HELD if best[label].estimated == 0 and name == "precision"]  # 1 there, 0 here
+        assert close(overall[f"macro_{name}"][0] + len(silent) / len(HELD), expected["macro_average"])
+        assert close(overall[f"micro_{name}"][0], expected["micro_average"])
+        for label, one in best.items():
+            assert close(getattr(one, name) + (label in silent), expected[label])
+    for label, one in sweeps.best().items():
+        if (threshold := case["best"]["threshold"][label]) is not None:  # null: all is said
+            assert one.threshold == pytest.approx(threshold, abs=1e-6)  # ours is rounded to single precision
+
+
+@pytest.mark.parametrize("case", FACTS["psds_of_scores"], ids=lambda case: case["name"])
+def test_psds_over_all_thresholds_is_as_sed_scores_eval_says(golden: Any, case: dict[str, Any]) -> None:
+    scores, reference, durations = golden
+    parameters = PsdsParameters(**case["settings"])
+    for labels in (HELD, FACTS["labels"]):  # a class that the reference lacks changes nothing
+        said = curves_of_scores(scores, clips=tuple(reference), labels=labels, block=2)
+        result = psds(said, reference, labels=labels, durations=durations, parameters=parameters)
+        assert close(result.value, case["psds"])
+        for label in HELD:
+            assert close(result.classes[label], case["classes"][label])
+            curve = result.curves[label]
+            for rate, ratio in zip(*(case["curves"][label][x] for x in ("rate", "ratio")), strict=True):
+                assert close(np.append(0.0, curve.ratio)[np.searchsorted(curve.rate, rate + 1e-9)], ratio)
+        for rate, ratio in zip(*(case["roc"][x] for x in ("rate", "ratio")), strict=True):
+            assert close(np.append(0.0, result.roc.ratio)[np.searchsorted(result.roc.rate, rate + 1e-9)], ratio)
+    assert np.isnan(result.classes["Never_there"])
+
+
+@pytest.mark.parametrize("case", FACTS["psds_of_points"], ids=lambda case: case["name"])
+def test_psds_of_operating_points_is_as_psds_eval_says(golden: Any, case: dict[str, Any]) -> None:
+    scores, reference, durations = golden
+    points = []
+    for threshold in FACTS["points"]:
+        found = {s.clip: events_from_decisions(s.frames >= threshold, s.boundaries, s.classes) for s in scores}
+        points.append((threshold, {clip: [e for e in own if e.label in HELD] for clip, own in found.items()}))
+    said = candidates_of_points(points, clips=tuple(reference), labels=HELD)
+    parameters = PsdsParameters(**case["settings"])
+    result = psds(said, reference, labels=HELD, durations=durations, parameters=parameters)
+    assert close(result.value, case["psds"])
+    for label in HELD:
+        assert close(result.classes[label], case["classes"][label])
+    for threshold, expected in case["f1"].items():
+        estimated = dict(points)[float(threshold)]
+        f1 = intersection_based(reference, estimated, labels=HELD, dtc=parameters.dtc, gtc=parameters.gtc)
+        for label in HELD:  # psds_eval has no F1 of a class of which nothing is found
+            assert close(f1.classes[label].f1, expected[label] or 0.0)
+        assert close(np.mean([own.f1 for own in f1.classes.values() if own.correct]), expected["macro"])
+
+
+@settings(deadline=None, max_examples=40)
+@given(boxes, references, st.sampled_from([SCENARIOS[1], SCENARIOS[2]]), st.integers(0, 2**32 - 1))
+def test_a_resampled_psds_is_that_of_clips_written_down_as_often(
+    said: Any, reference: Events, scenario: PsdsParameters, seed: int
+) -> None:
+    parameters = replace(scenario, e_max=3000.0)
+    durations = {"a": 4.0, "b": 6.5, "c": 12.0}
+    clips = tuple(reference)
+    weights = np.random.default_rng(seed).multinomial(3, [1 / 3] * 3, 4)
+    weights = np.concatenate([np.ones((1, 3), np.int64), weights])
+
+    def compute(boxes: Any, reference: Events, durations: dict[str, float]) -> Psds:
+        candidates = candidates_of_boxes(boxes, clips=tuple(reference), labels=LABELS)
+        return psds(candidates, reference, labels=LABELS, durations=durations, parameters=parameters)
+
+    result = compute(said, reference, durations)
+    found = result.resampled(weights)
+    assert np.array_equal(found["psds"][0], result.value, equal_nan=True)
+    assert np.array_equal(found["class_psds"][0], list(result.classes.values()), equal_nan=True)
+    for row, weight in enumerate(weights):
+        drawn = [(clip, f"{clip}{n}") for clip, times in zip(clips, weight, strict=True) for n in range(times)]
+        again = compute(
+            {new: said[clip] for clip, new in drawn if clip in said},
+            {new: reference[clip] for clip, new in drawn},
+            {new: durations[clip] for clip, new in drawn},
+        )
+        assert again.value == pytest.approx(found["psds"][row], abs=1e-12, nan_ok=True)
+        assert list(again.classes.values()) == pytest.approx(found["class_psds"][row], abs=1e-12, nan_ok=True)
+
+
+@settings(deadline=None, max_examples=40)
+@given(boxes, references)
+def test_the_area_under_the_roc_is_the_psds(said: Any, reference: Events) -> None:
+    candidates = candidates_of_boxes(said, clips=tuple(reference), labels=LABELS)
+    durations = dict.fromkeys(reference, 10.0)
+    parameters = replace(SCENARIOS[2], e_max=500.0)
+    result = psds(candidates, reference, labels=LABELS, durations=durations, parameters=parameters, keep_steps=False)
+    if not any(reference.values()):
+        assert np.isnan(result.value)
+        return
+    rate, ratio = result.roc
+    assert np.all(np.diff(rate) > 0) and np.all((ratio >= 0) & (ratio <= 1))
+    widths = np.diff(np.append(np.minimum(rate, 500.0), 500.0))
+    assert result.value == pytest.approx(np.sum(widths * ratio) / 500.0, abs=1e-12)
+    with pytest.raises(ValueError, match="keep_steps=True"):
+        result.resampled(np.ones((1, 3), np.int64))
+
+
+def test_psds_names_clips_without_a_duration_and_parameters_that_do_not_fit() -> None:
+    reference: Events = {"a": [], "b": [], "c": [], "d": [], "e": []}
+    said = candidates_of_events({}, clips=tuple(reference), labels=LABELS)
+    with pytest.raises(AnnotationError, match="there is none of b, c, d and 1 more"):
+        psds(said, reference, labels=LABELS, durations={"a": 1.0}, parameters=SCENARIOS[1])
+    with pytest.raises(ValueError, match="cttc and alpha_ct go together"):
+        PsdsParameters(dtc=0.7, gtc=0.7, cttc=0.3, alpha_ct=0.0, alpha_st=1.0, e_max=100.0)
+    with pytest.raises(ValueError, match="gtc is a share"):
+        PsdsParameters(dtc=0.7, gtc=70, cttc=None, alpha_ct=0.0, alpha_st=1.0, e_max=100.0)

@@ -13,17 +13,22 @@ from avsed.metrics.clip import clip_based
 from avsed.metrics.counts import Counts, Rates, Result, summarise
 from avsed.metrics.event import event_based
 from avsed.metrics.intersection import intersection_based, intersection_sweep
+from avsed.metrics.psds import SCENARIOS, Psds, PsdsParameters, Staircase, psds
 from avsed.metrics.segment import segment_based
 from avsed.metrics.sweep import Best, Sweep, Sweeps
 from avsed.metrics.sweeps import clip_sweep, event_sweep, segment_sweep
 
 __all__ = [
+    "SCENARIOS",
     "Best",
     "Candidates",
     "Counts",
     "Curves",
+    "Psds",
+    "PsdsParameters",
     "Rates",
     "Result",
+    "Staircase",
     "Sweep",
     "Sweeps",
     "candidates_of_boxes",
@@ -37,6 +42,7 @@ __all__ = [
     "event_sweep",
     "intersection_based",
     "intersection_sweep",
+    "psds",
     "segment_based",
     "segment_sweep",
     "summarise",

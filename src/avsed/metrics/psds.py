@@ -16,7 +16,7 @@ the effective ratio is ``mean - alpha_st * standard deviation``, where that is p
 ``e_max``, divided by ``e_max``; a class's own value is the area under its own staircase.
 
 A class that the reference lacks is left out altogether: it has no value (NaN), and is no other class in the mean of the
-cross-trigger rates; what is said of it costs nothing. (``sed_scores_eval`` counts it as a class that finds nothing, ``psds_eval`` fails.)
+cross-trigger rates; what is said of it costs nothing. (``sed_scores_eval`` refuses such a class, ``psds_eval`` does not look at it.)
 In a resample of the clips, durations, classes and the mean over them are those of the resample.
 Otherwise equal to ``sed_scores_eval`` for scores, and to ``psds_eval`` for operating points (`candidates_of_points`).
 """
