@@ -22,7 +22,7 @@ from avsed.postprocessing.choice import Choice, Steps, best_alone, best_together
 from avsed.postprocessing.files import Preset, find_preset, read_preset
 from avsed.postprocessing.objectives import OBJECTIVES, Labelled, find_objective
 from avsed.postprocessing.options import BoxesConfig, PostprocessingConfig, by_class
-from avsed.postprocessing.tuning import Grid, tune
+from avsed.postprocessing.tuning import Grid, What, tune
 from avsed.scores import Scores
 
 LABELS = ("Cat", "Dog", "Rain", "Siren")
@@ -174,6 +174,26 @@ def test_tuned_is_never_worse_and_its_value_is_that_of_an_evaluation(
         assert found.config.threshold == base.threshold
     else:  # tags stay as they were
         assert evaluated(clips, found.config).clip.micro == evaluated(clips, base).clip.micro
+
+
+@settings(max_examples=10)
+@given(labelled(), st.sampled_from([1, 2]), st.sampled_from(["median", "boxes"]))
+def test_for_psds_each_class_takes_its_greatest_area(clips: Labelled, scenario: int, what: What) -> None:
+    objective = find_objective(f"psds{scenario}")
+    base = PostprocessingConfig(threshold=0.4)
+    found = tune(clips, base, objective=objective, what=[what], grid=SMALL)
+    if what == "median":
+        options = [base, *(PostprocessingConfig(median_filter=length) for length in SMALL.medians)]
+    else:
+        pairs = itertools.product(SMALL.steps, SMALL.merges)
+        boxes = [BoxesConfig(step=step, absolute=absolute, relative=relative) for step, (absolute, relative) in pairs]
+        options = [PostprocessingConfig(boxes=own) for own in boxes]
+    areas = [objective.measure(clips, option).classes for option in options]
+    for own in found.classes:
+        if not own.kept:
+            assert own.after == pytest.approx(max(area[own.label] for area in areas), abs=1e-12)
+    assert found.config.threshold == 0.4 and found.config.tag_threshold is None
+    assert found.after == pytest.approx(objective.measure(clips, found.config).overall)
 
 
 @settings(max_examples=6)

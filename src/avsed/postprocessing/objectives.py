@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from avsed.annotations import Durations, Events
 from avsed.config import MetricsConfig
 from avsed.errors import ConfigError, nearest
+from avsed.metrics.candidates import Candidates
 from avsed.metrics.counts import fractions, mean_of_known
 from avsed.metrics.intersection import intersection_sweep
+from avsed.metrics.psds import SCENARIOS, psds
 from avsed.metrics.sweep import Sweeps
 from avsed.metrics.sweeps import clip_sweep, event_sweep, segment_sweep
 from avsed.postprocessing.candidates import candidates
@@ -35,6 +37,10 @@ class Labelled:
         """Reference events of a class."""
         return sum(event.label == label for own in self.reference.values() for event in own)
 
+    def said(self, config: PostprocessingConfig) -> Iterator[Candidates]:
+        """What a configuration says of each class at all thresholds."""
+        return (candidates(self.scores, label, config, clips=tuple(self.reference)) for label in self.labels)
+
 
 class Measured(NamedTuple):
     """Fractions; of classes NaN where there are no reference events."""
@@ -45,18 +51,19 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """average : over the classes' F1, or of all their counts; None for PSDS, which is of all thresholds."""
+    """average : over the classes' F1, or of all their counts; None for PSDS, which is of all thresholds. scenario : of PSDS"""
 
     name: str
-    kind: Literal["clip", "segment", "event", "intersection", "psds1", "psds2"]
+    kind: Literal["clip", "segment", "event", "intersection", "psds"]
     average: Literal["macro", "micro"] | None
+    scenario: int | None = None
 
     def sweeps(self, clips: Labelled, config: PostprocessingConfig) -> Sweeps:
         """Counts at all thresholds."""
         labels, reference, metrics = clips.labels, clips.reference, clips.metrics
         if self.kind == "clip":
             return clip_sweep(clips.scores, labels_of(reference), labels=labels)
-        said = (candidates(clips.scores, label, config, clips=tuple(reference)) for label in labels)
+        said = clips.said(config)
         if self.kind == "intersection":
             return intersection_sweep(said, reference, labels=labels, dtc=SHARE, gtc=SHARE)
         if self.kind == "segment":
@@ -72,7 +79,18 @@ class Objective:
         )
 
     def measure(self, clips: Labelled, config: PostprocessingConfig) -> Measured:
-        """The value that a configuration has; of F1 at its thresholds."""
+        """The value that a configuration has; of F1 at its thresholds, of PSDS over all. A class's PSDS is the area of its own."""
+        if self.scenario is not None:
+            durations = {one.clip: float(one.boundaries[-1]) for one in clips.scores} | clips.durations
+            area = psds(
+                clips.said(config),
+                clips.reference,
+                labels=clips.labels,
+                durations=durations,
+                parameters=SCENARIOS[self.scenario],
+                keep_steps=False,
+            )
+            return Measured(area.value, dict(area.classes))
         found = self.sweeps(clips, config).at(self.thresholds(config, clips.labels))
         sums = [counts.sum(axis=0) for counts in (found.correct, found.estimated, found.reference)]
         own = fractions(*sums)[0]
@@ -105,8 +123,7 @@ OBJECTIVES = {
             for kind in ("event", "segment", "clip", "intersection")
             for average in ("macro", "micro")
         ),
-        Objective("psds1", "psds1", None),
-        Objective("psds2", "psds2", None),
+        *(Objective(f"psds{scenario}", "psds", None, scenario) for scenario in SCENARIOS),
     )
 }
 

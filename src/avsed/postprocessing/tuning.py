@@ -1,7 +1,8 @@
 """Post-processing that suits labelled clips best: thresholds, median filters and boxes of each class, for one metric.
 
 Every combination of a class's filters (or boxes) and *all* thresholds is compared, exactly, without going through events again: see
-`avsed.postprocessing.choice`. Classes that the clips have no events of keep what they have.
+`avsed.postprocessing.choice`. For PSDS each class takes the filter (or boxes) with which its own area is greatest; PSDS of all classes
+also falls with their differences, so it need not grow. Classes that the clips have no events of keep what they have.
 """
 
 from __future__ import annotations
