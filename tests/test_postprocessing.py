@@ -282,3 +282,10 @@ def test_what_depends_on_the_threshold_is_told() -> None:
     assert PostprocessingConfig(boxes=BoxesConfig(), minimum_gap={"default": 0.0}).sweepable
     for values in ({"hysteresis": 0.1}, {"minimum_gap": {"default": 0.0, "Dog": 0.1}}, {"minimum_duration": 0.1}):
         assert not PostprocessingConfig.model_validate(values).sweepable
+
+
+def test_the_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs/postprocessing.md").read_text()
+    (tmp_path / "example.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    assert load_config(tmp_path / "example.yaml").postprocessing != PostprocessingConfig()
+    assert all(f"| `{name}` |" in page for name in PostprocessingConfig.model_fields)

@@ -19,7 +19,7 @@ from avsed.metrics import Result, intersection_based
 from avsed.postprocessing import detect_events
 from avsed.postprocessing.candidates import candidates
 from avsed.postprocessing.choice import Choice, Steps, best_alone, best_together, between
-from avsed.postprocessing.files import Preset, find_preset, read_preset
+from avsed.postprocessing.files import Preset, describe, find_preset, read_preset
 from avsed.postprocessing.objectives import OBJECTIVES, Labelled, find_objective
 from avsed.postprocessing.options import BoxesConfig, PostprocessingConfig, by_class
 from avsed.postprocessing.tuning import Grid, What, tune
@@ -278,15 +278,18 @@ def test_nothing_can_be_tuned_on_clips_without_events() -> None:
 
 def test_a_preset_is_read_back_and_may_be_written_by_hand(tmp_path: Path) -> None:
     config = PostprocessingConfig(threshold={"default": 0.5, "Dog": 0.25}, boxes=BoxesConfig(step=0.4))
-    preset = Preset("best", config, {"split": "validation", "fingerprint": {"clips": 3, "sha256": "abc"}})
+    record = {"split": "validation", "fingerprint": {"clips": 3, "sha256": "abc"}, "clips": "aa bb cc"}
+    preset = Preset("best", config, record)
     preset.write(tmp_path / "best.yaml")
     assert find_preset("best", tmp_path) == preset == read_preset(tmp_path / "best.yaml")
-    assert preset.about({"sha256": "abc"})["tuned_on_these_clips"]
-    assert not preset.about({"sha256": "abd"})["tuned_on_these_clips"]
+    assert preset.about(["aa", "cc", "dd"])["tuned_on_these_clips"] == 2
+    assert "NOT A TEST, it was tuned on 2 of these very clips" in describe(preset.about(["aa", "cc", "dd"]), 3)
+    assert "NOT A TEST" not in describe(preset.about(["dd"]), 1)
+    assert "clips" not in preset.about([])["tuned"]
     (tmp_path / "own.yml").write_text("postprocessing: {hysteresis: 0.2}\n")
     own = find_preset(str(tmp_path / "own.yml"), tmp_path / "elsewhere")
     assert own == Preset("own", PostprocessingConfig(hysteresis=0.2))
-    assert own.about({"sha256": "abc"}) == {"name": "own", "tuned": None, "tuned_on_these_clips": False}
+    assert own.about(["aa"]) == {"name": "own", "tuned": None, "tuned_on_these_clips": 0}
 
 
 @pytest.mark.parametrize(

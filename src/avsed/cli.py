@@ -240,7 +240,7 @@ def tune(
     found = run_tune(
         run,
         objective=objective,
-        what=what.split(","),
+        what=[word.strip() for word in what.split(",")],
         data=data,
         split=split,
         name=name,

@@ -11,7 +11,7 @@ from avsed.config import Config, load_config
 from avsed.errors import ConfigError
 from avsed.features.options import LOGMEL
 from avsed.files import write_json
-from avsed.postprocessing.files import find_preset
+from avsed.postprocessing.files import find_preset, mark_clips
 from avsed.run import Run
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def evaluate(
     labelled, scores = opened.scored(opened.data.split(chosen), workers=workers)
     about = opened.about(labelled)
     if preset is not None:
-        about["preset"] = preset.about(about["fingerprint"])
+        about["preset"] = preset.about(mark_clips(labelled))
     evaluation, events = evaluate_on(opened.system, labelled, scores, about)
     name = chosen if preset is None else f"{chosen}.{preset.name}"
     write_scores(opened.run.scores(chosen), scores)

@@ -114,7 +114,7 @@ class Evaluation:
             mark = f": {MARK} test clips may be among {', '.join(told['overlap'])}" if told["overlap"] else ""
             yield f"{name} was pretrained on {', '.join(told['pretrained_on'])}{mark}"
         if "preset" in self.about:
-            yield describe(self.about["preset"])
+            yield describe(self.about["preset"], self.about["fingerprint"]["clips"])
         yield _Widest([self._table(rates=True), self._table(rates=False)])
         own, _ = self.intervals
         shown = numbers.names(self.measures)

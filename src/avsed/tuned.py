@@ -12,7 +12,7 @@ from avsed.config import load_config
 from avsed.data.folder import Split, fingerprint
 from avsed.errors import ConfigError
 from avsed.opened import Opened, open_run
-from avsed.postprocessing.files import Preset, check_name
+from avsed.postprocessing.files import Preset, check_name, mark_clips, named_events
 from avsed.postprocessing.objectives import Labelled, find_objective
 from avsed.postprocessing.options import PostprocessingConfig, by_class, make_postprocessing
 from avsed.postprocessing.tuning import Grid, Tuning, What
@@ -135,7 +135,6 @@ def tune(
     parts = cast("list[What]", list(what))
     found = find_best(clips, config.postprocessing, objective=wanted, what=parts, grid=grid)
     about = opened.about(labelled)
-    kept = [own.label for own in found.classes if own.kept]
     record = {
         "split": chosen,
         "fingerprint": about["fingerprint"],
@@ -144,11 +143,12 @@ def tune(
         "grid": dict(found.grid),
         "before": found.before,
         "after": found.after,
-        "kept": kept,
+        "kept": [own.label for own in found.classes if own.kept],
         "metrics": about["metrics"],
         "run": about["run"],
         "from": about["postprocessing"],
         "avsed": avsed.__version__,
+        "clips": " ".join(mark_clips(labelled)),
     }
     preset = Preset(name, found.config, record)
     preset.write(path)
@@ -181,12 +181,8 @@ def refuse_test(opened: Opened, split: Split) -> None:
 
 def _marks(split: Split) -> Mapping[object, str]:
     """What tells a clip, whatever its split is called: its recording, and its name with its events."""
-    events = split.events or {}
     marks: dict[object, str] = {str(clip.path.resolve()): clip.name for clip in split.clips}
-    for clip in split.clips:
-        own = tuple(sorted((round(e.onset, 6), round(e.offset, 6), e.label) for e in events.get(clip.name, ())))
-        marks[clip.name, own] = clip.name
-    return marks
+    return marks | {mark: mark[0] for mark in named_events(split)}
 
 
 def _length(text: str) -> int | str:

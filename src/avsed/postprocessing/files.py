@@ -8,23 +8,26 @@
       fingerprint: {clips: 80, sha256: 88e5555a…}
       for: event_macro_f1
       …
+      clips: 1b2f9c0a 77d01e5c …                               a mark of each clip, see `mark_clips`
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from avsed.data.folder import Split
 from avsed.errors import ConfigError, nearest
 from avsed.files import write_text
 from avsed.postprocessing.options import PostprocessingConfig, make_postprocessing
 
 ENDINGS = (".yaml", ".yml")
-MARK = "NOT A TEST, it was tuned"
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,14 @@ class Preset:
     config: PostprocessingConfig
     tuned: Mapping[str, Any] = field(default_factory=dict)
 
-    def about(self, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-        """What a result says of it; fingerprint : of the clips that are scored."""
-        same = self.tuned.get("fingerprint", {}).get("sha256") == fingerprint["sha256"]
-        return {"name": self.name, "tuned": dict(self.tuned) or None, "tuned_on_these_clips": same}
+    def about(self, clips: Sequence[str]) -> dict[str, Any]:
+        """What a result says of it; clips : marks of those that are scored, as in ``tuned["clips"]``.
+
+        ``tuned_on_these_clips`` is how many of them it was tuned on.
+        """
+        told = {name: value for name, value in self.tuned.items() if name != "clips"}
+        shared = len(set(clips) & set(str(self.tuned.get("clips", "")).split()))
+        return {"name": self.name, "tuned": told or None, "tuned_on_these_clips": shared}
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -46,9 +53,24 @@ class Preset:
         write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
-def describe(told: Mapping[str, Any]) -> str:
-    """What `Preset.about` says, in a line; marked if the clips that were scored are those that were tuned on."""
-    tuned = told["tuned"]
+def mark_clips(split: Split) -> list[str]:
+    """Eight letters of a hash of each clip's name and events, sorted: what is tuned on is known again in any company."""
+    return sorted(
+        hashlib.sha256(json.dumps([name, labelled]).encode()).hexdigest()[:8] for name, labelled in named_events(split)
+    )
+
+
+def named_events(split: Split) -> Iterator[tuple[str, tuple[tuple[float, float, str], ...]]]:
+    """Each clip's name and its events, sorted and to the microsecond."""
+    events = split.events or {}
+    for clip in split.clips:
+        own = ((round(e.onset, 6), round(e.offset, 6), e.label) for e in events.get(clip.name, ()))
+        yield clip.name, tuple(sorted(own))
+
+
+def describe(told: Mapping[str, Any], clips: int) -> str:
+    """What `Preset.about` says, in a line; marked if some of the clips that were scored are among those that were tuned on."""
+    tuned, shared = told["tuned"], told["tuned_on_these_clips"]
     if tuned is None:
         return f"post-processing {told['name']}"
     mark = tuned.get("fingerprint", {})
@@ -56,7 +78,8 @@ def describe(told: Mapping[str, Any]) -> str:
     line = (
         f"post-processing {told['name']}: {' and '.join(tuned.get('what', ()))} tuned on {where} for {tuned.get('for')}"
     )
-    return f"{line}: {MARK} on these very clips" if told["tuned_on_these_clips"] else line
+    which = "these very clips" if shared >= clips else f"{shared} of these very clips"
+    return f"{line}: NOT A TEST, it was tuned on {which}" if shared else line
 
 
 def find_preset(given: str | Path, folder: Path) -> Preset:
