@@ -303,6 +303,28 @@ def compare(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of trainings that 'avsed evaluate' has scored.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html and its figures.")],
+    split: Annotated[Optional[str], typer.Option(help="Split that was scored; default: the test split.")] = None,  # noqa: UP045
+    clips: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="N|NAME",
+            help="Clips whose time lines are shown: a number for so many of the best, the worst and at random (default: 3), "
+            "or the name of one; may be given again.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one page with the scores, curves, confusions, errors and time lines of trained systems, side by side."""
+    from avsed.commands import report as run_report
+
+    found = run_report(runs, out=out, split=split, clips=clips or ())
+    _print(found.to_dict(), as_json, found.render)
+
+
+@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a training, or the file of a trained system.")],
     files: Annotated[list[Path], typer.Argument(help="Recordings of any length, or folders of them.")],

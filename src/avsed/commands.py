@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from avsed.evaluation import Evaluation
     from avsed.extracted import Extracted
     from avsed.predictions import Predictions
+    from avsed.report.making import Report
     from avsed.training.train import Trained
 
 
@@ -208,6 +209,15 @@ def score(
         raise ConfigError(f"--missing-clips {missing_clips}: expected error or drop")
     wanted: Literal["error", "drop"] = "drop" if missing_clips == "drop" else "error"
     return run_score(reference, estimate, durations=durations, missing_clips=wanted, config=load_config(None, settings))
+
+
+def report(
+    runs: Sequence[str | Path], *, out: str | Path, split: str | None = None, clips: Sequence[str] = ()
+) -> Report:
+    """Write one page about evaluated trainings; see `avsed.report.making.make_report`."""
+    from avsed.report.making import CLIPS, make_report
+
+    return make_report(runs, out, split=split, clips=clips or CLIPS)
 
 
 def predict(
