@@ -22,15 +22,16 @@ def clip_scores(runs: Sequence[Evaluated]) -> dict[str, float]:
     """Event-based F1 of each clip over its classes together, the mean of the runs; NaN where nothing sounds and nothing was found."""
     scores = []
     for run in runs:
-        given = run.results["metrics"]
+        given = run.config.metrics
         counts = event_based(
             run.reference,
             run.events,
             labels=run.labels,
-            onset_collar=given["onset_collar"],
-            offset_collar=given["offset_collar"],
-            offset_rate=given["offset_rate"],
-            offset_tolerance=given["offset_tolerance"],
+            onset_collar=given.onset_collar,
+            offset_collar=given.offset_collar,
+            offset_rate=given.offset_rate,
+            offset_tolerance=given.offset_tolerance,
+            matching=given.matching,
         ).counts
         total = (counts.reference + counts.estimated).sum(1)
         correct = 2 * counts.correct.sum(1)

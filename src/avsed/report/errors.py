@@ -31,8 +31,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from avsed.annotations import Event, Events
+from avsed.config import MetricsConfig
 from avsed.metrics.inputs import check_clips, label_indices
-from avsed.metrics.matching import match_optimal
+from avsed.metrics.matching import match_greedy, match_optimal
 
 ENDS = ("early onset", "late onset", "early offset", "late offset", "both ends")
 KINDS = ("correct", *ENDS, "split", "merged", "wrong label", "missed", "false")
@@ -40,12 +41,28 @@ KINDS = ("correct", *ENDS, "split", "merged", "wrong label", "missed", "false")
 
 @dataclass(frozen=True)
 class Collars:
-    """How far an event's ends may be off: seconds, and for the offset a share of the reference event's length."""
+    """How far an event's ends may be off: seconds, and for the offset a share of the reference event's length.
+
+    larger : whether the larger or the smaller of the two applies to the offset
+    optimal : whether as many events as possible are matched, or each with the first that fits
+    """
 
     onset: float
     offset: float
     rate: float
     larger: bool = True
+    optimal: bool = True
+
+    @classmethod
+    def of(cls, metrics: MetricsConfig) -> Collars:
+        """Those of the event-based score."""
+        return cls(
+            metrics.onset_collar,
+            metrics.offset_collar,
+            metrics.offset_rate,
+            metrics.offset_tolerance == "max",
+            metrics.matching == "optimal",
+        )
 
     def ends(self, reference: np.ndarray, estimated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """By how much onset and offset are out of their collars: (references, estimates), 0 inside, negative if too early.
@@ -122,7 +139,8 @@ def _of_clip(
     shorter, together = _joint(ref, est, share)
     kind_ref, kind_est = ["missed"] * len(ref), ["false"] * len(est)
 
-    matched = match_optimal(_pairs(same & (onset == 0) & (offset == 0)))
+    match = match_optimal if collars.optimal else match_greedy
+    matched = match(_pairs(same & (onset == 0) & (offset == 0)))
     for r, e in matched.items():
         kind_ref[r] = kind_est[e] = "correct"
 
@@ -132,7 +150,7 @@ def _of_clip(
         kind = "split" if of_ref[r] > 1 else "merged" if of_est[e] > 1 else _ends(onset[r, e], offset[r, e])
         free_ref, free_est = r not in matched, kind_est[e] != "correct"
         if kind in ENDS and not (free_ref and free_est):
-            continue  # one of them is correct with an event that it barely touches
+            continue  # one of them is correct, with an event that it barely touches
         if free_ref:
             kind_ref[r] = kind
         if free_est:

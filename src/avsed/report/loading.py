@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from avsed.annotations import Durations, Events
-from avsed.config import Config, flatten, load_config
+from avsed.config import Config, flatten
 from avsed.data.folder import Split, open_data
-from avsed.errors import AvsedError, CheckpointError
-from avsed.run import Run
-from avsed.scores import Scores, read_scores
-from avsed.tables import read_durations, read_events
+from avsed.errors import CheckpointError
+from avsed.scores import Scores
+from avsed.stored import read_stored
+from avsed.tables import read_events
 
 # What may differ between trainings of one setting.
 OWN = ("seed", "device", "threads", "data.root", "training.memory", "training.checkpoint_minutes")
+DECISIONS = "postprocessing."  # tuned for each training by itself
 
 
 @dataclass(frozen=True)
 class Evaluated:
     """A run that was scored on a split.
 
-    name : what the report calls it
+    name : what the report calls it; config : of the training, with the evaluation's post-processing and metrics
     about : ``run.json``; results : ``results/SPLIT.json``
     scores : of each clip; events, reference : what the system found, and what there is; durations : seconds of each clip
     log : records of the training
@@ -92,41 +93,29 @@ def load_runs(folders: Sequence[str | Path], *, split: str | None = None) -> lis
 
 def load_run(folder: str | Path, *, split: str | None = None, name: str | None = None) -> Evaluated:
     """Read one run; see `load_runs`."""
-    run = Run(folder)
-    if not run.config_file.is_file():
-        raise CheckpointError(f"{run.folder}: not the folder of a training (no config.yaml in it)")
-    config = load_config(run.config_file)
-    chosen = split or config.data.test
-    if chosen is None:
-        raise CheckpointError(f"{run.folder}: its configuration names no test split: give --split")
-    command = f"avsed evaluate {run.folder}" + (f" --split {split}" if split else "")
-    for file in (run.results(chosen), run.scores(chosen), run.events(chosen)):
-        if not file.is_file():
-            raise CheckpointError(f"{run.folder}: not evaluated on split {chosen!r} (no {file}); run '{command}'")
-    results = _json(run.results(chosen))
-    try:
-        scores = {one.clip: one for one in read_scores(run.scores(chosen))}
-        _ = results["split"], results["fingerprint"]["sha256"], results["fingerprint"]["clips"]
-    except (KeyError, TypeError) as error:
+    stored = read_stored(folder, split=split)
+    if not {"numbers", "fingerprint"} <= stored.about.keys():
         raise CheckpointError(
-            f"{run.results(chosen)}: not what 'avsed evaluate' writes (no {error}); run '{command}'"
-        ) from error
-    reference, durations = _reference(run, config, chosen, tuple(next(iter(scores.values())).classes), command)
-    lacking = [clip for clip in scores if clip not in reference]
-    if lacking:
-        raise CheckpointError(f"{run.folder}: {lacking[0]} was scored but has no reference; run '{command}'")
-    found = read_events(run.events(chosen), duplicates="keep", problems=[])
+            f"{stored.file}: an older version of avsed made these results; run 'avsed evaluate {stored.run.folder} --split "
+            f"{stored.split}' with this one"
+        )
+    scores = {one.clip: one for one in stored.scores}
+    file = stored.run.events(stored.split)
+    if not file.is_file():
+        raise CheckpointError(f"{file}: not there; run 'avsed evaluate {stored.run.folder} --split {stored.split}'")
+    found = read_events(file, duplicates="keep", problems=[])
+    reference = {clip: stored.reference[clip] for clip in scores if clip in stored.reference}
     return Evaluated(
-        name=name or run.folder.name,
-        folder=run.folder,
-        config=config,
-        about=run.about(),
-        results=results,
-        scores=scores,
-        events={clip: found.get(clip, []) for clip in scores},
-        reference={clip: reference[clip] for clip in scores},
-        durations={clip: durations.get(clip, float(one.boundaries[-1])) for clip, one in scores.items()},
-        log=_log(run.log),
+        name=name or stored.run.folder.name,
+        folder=stored.run.folder,
+        config=stored.config,
+        about=stored.run.about(),
+        results=stored.about,
+        scores={clip: scores[clip] for clip in reference},
+        events={clip: found.get(clip, []) for clip in reference},
+        reference=reference,
+        durations={clip: stored.durations.get(clip, float(scores[clip].boundaries[-1])) for clip in reference},
+        log=_log(stored.run.log),
     )
 
 
@@ -135,8 +124,8 @@ def settings_of(runs: Sequence[Evaluated]) -> list[Setting]:
     groups: dict[str, list[Evaluated]] = {}
     for run in runs:
         values = flatten(run.config.model_dump(mode="json"))
-        kept = {key: value for key, value in values.items() if key not in OWN}
-        groups.setdefault(json.dumps([kept, run.results.get("metrics")], sort_keys=True), []).append(run)
+        kept = {key: value for key, value in values.items() if key not in OWN and not key.startswith(DECISIONS)}
+        groups.setdefault(json.dumps(kept, sort_keys=True), []).append(run)
     inputs = ["+".join(own[0].config.inputs) for own in groups.values()]
     settings = []
     for title, own in zip(inputs, groups.values(), strict=True):
@@ -159,25 +148,6 @@ def open_split(run: Evaluated) -> Split:
     return open_data(data.root, splits=data.splits, labels=run.labels, missing="drop").split(run.split)
 
 
-def _reference(
-    run: Run, config: Config, split: str, labels: Sequence[str], command: str
-) -> tuple[Events, Mapping[str, float]]:
-    """The reference and durations kept beside the results, or else those of the data set."""
-    events, durations = (run.results(split).with_name(f"{split}.{what}.tsv") for what in ("reference", "durations"))
-    if events.is_file():
-        return read_events(events, problems=[]), read_durations(durations) if durations.is_file() else {}
-    data = config.data
-    try:
-        if data.root is None:
-            raise CheckpointError("no data set is named")
-        found = open_data(data.root, splits=data.splits, labels=labels, missing="report").split(split)
-    except AvsedError as error:
-        raise CheckpointError(
-            f"{run.folder}: its reference events are neither in {events} nor in the data set ({error}); run '{command}'"
-        ) from error
-    return found.events or {}, found.durations
-
-
 def _names(folders: Sequence[Path]) -> list[str]:
     """Names of folders, as short as tells them apart."""
     for depth in range(1, 1 + max(len(folder.absolute().parts) for folder in folders)):
@@ -190,16 +160,6 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _of(run: Evaluated) -> str:
     return f"split {run.split!r} with {len(run.labels)} classes"
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise CheckpointError(f"{file}: not readable as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{file}: expected an object of results, found {type(value).__name__}")
-    return value
 
 
 def _log(file: Path) -> list[dict[str, Any]]:

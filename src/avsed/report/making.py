@@ -11,7 +11,6 @@ from avsed import __version__
 from avsed.files import write_text
 from avsed.report.choosing import clip_scores, wanted_clips
 from avsed.report.loading import load_runs
-from avsed.report.numbers import RESAMPLES
 from avsed.report.page import render
 from avsed.report.sections import Sections
 from avsed.report.style import drawing
@@ -71,11 +70,13 @@ def make_report(
         f"Scored on {first.split}: {len(first.reference)} clips with {events} events of {len(first.labels)} classes "
         f"(labels {first.fingerprint['sha256'][:12]})."
     )
-    notes = [
-        f"Written by avsed {__version__} from {', '.join(str(run.folder) for run in runs)}. Intervals hold 95 % of {RESAMPLES} resamples "
-        "of the clips, drawn with replacement; they say how far the numbers may be trusted for other clips of the kind, and nothing of "
-        "other trainings."
-    ]
+    notes = [f"Written by avsed {__version__} from {', '.join(str(run.folder) for run in runs)}."]
+    given = first.config.metrics
+    if given.resamples:
+        notes.append(
+            f"Intervals hold {100 * given.confidence:g} % of {given.resamples} resamples of the clips, drawn with replacement. They say "
+            "how far the numbers may be trusted for other clips of the kind, and nothing of other trainings."
+        )
     page = place / "report.html"
     write_text(page, render(f"{title} on {first.split}", lead, [s for s in sections if s.parts], notes=notes))
     return Report(page, tuple(made.names), page.stat().st_size)

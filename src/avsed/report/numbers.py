@@ -1,8 +1,7 @@
 """Where the report's numbers come from: the one place that knows what ``results/SPLIT.json`` looks like.
 
-Values are those that ``avsed evaluate`` wrote. Intervals are of a bootstrap over clips (`avsed.metrics.resampling`), from the counts of
-the same comparison; of several trainings, numbers are means, and what stands in the interval's place is one standard deviation to each
-side.
+Values and intervals are those that ``avsed evaluate`` wrote (`avsed.numbers`). Of several trainings, numbers are means, and what stands
+in the interval's place is one standard deviation to each side.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from avsed.config import PostprocessingConfig
-from avsed.metrics import clip_based, event_based, segment_based
-from avsed.metrics.ranking import rank_tags
-from avsed.metrics.resampling import Measured, interval, measured, resample
-from avsed.postprocessing import detect_tags
-from avsed.report.loading import Evaluated, Setting
-from avsed.tables import labels_of
+from avsed.numbers import NUMBERS
+from avsed.report.loading import Evaluated
 
-RESAMPLES, SEED = 1000, 0
-CLASS_MEASURES = {"clip": "clip-based F1", "segment": "segment-based F1", "event": "event-based F1"}
+CLASS_MEASURES = {
+    "clip.class_f1": "clip-based F1",
+    "segment.class_f1": "segment-based F1",
+    "event.class_f1": "event-based F1",
+}
+"""Of each class, what is drawn."""
+WORDS = {"class_f1": "F1", "class_ap": "average precision", "class_psds": "PSDS", "class_best_f1": "best F1"}
 
 
 @dataclass(frozen=True)
@@ -41,38 +40,17 @@ class Number:
 
 @dataclass(frozen=True)
 class Measure:
-    """A kind of score. percent : whether it is a fraction, shown in percent, of which 1 is best; chief : one of the paper's three"""
+    """A kind of score. percent : whether it is a fraction, shown in percent, of which 1 is best"""
 
-    key: str
     title: str
-    percent: bool = True
-    chief: bool = False
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """The kind of metric, and the number's name in it."""
-        kind, _, name = self.key.partition(".")
-        return kind, name
-
-
-MEASURES = (
-    Measure("clip.micro_f1", "clip-based F1, micro", chief=True),
-    Measure("clip.macro_f1", "clip-based F1, macro"),
-    Measure("ranking.map", "clip-based mAP"),
-    Measure("segment.micro_f1", "segment-based F1, micro", chief=True),
-    Measure("segment.macro_f1", "segment-based F1, macro"),
-    Measure("event.micro_f1", "event-based F1, micro"),
-    Measure("event.macro_f1", "event-based F1, macro", chief=True),
-    Measure("segment.micro_error_rate", "segment-based error rate", percent=False),
-    Measure("event.micro_error_rate", "event-based error rate", percent=False),
-)
+    percent: bool
 
 
 @dataclass(frozen=True)
 class Numbers:
     """The scores of one run, or of several trainings of one setting.
 
-    overall : by key of `MEASURES`; classes : F1 by kind (clip, segment, event) and label
+    overall : by key, in the order in which they are shown; classes : by kind, such as ``event.class_f1``, and label
     """
 
     overall: Mapping[str, Number]
@@ -81,27 +59,35 @@ class Numbers:
 
 def numbers_of(run: Evaluated) -> Numbers:
     """The scores of a run with their intervals."""
-    metrics = _metrics(run)
-    resamples = dict(zip(metrics, resample(list(metrics.values()), resamples=RESAMPLES, seed=SEED), strict=True))
-    found = {kind: measured(metric) for kind, metric in metrics.items()}
-
-    def number(kind: str, name: str, column: int | None = None) -> Number:
-        place = () if column is None else (column,)
-        value = float(found[kind][name][place])
-        told = _told(run, kind, name, column)
-        drawn = resamples[kind][name][(slice(None), *place)]
-        own = interval(value, drawn)
-        known = told is None or math.isclose(told, value, abs_tol=1e-9)
-        if not known or not math.isfinite(own.low):  # the interval of another comparison is none of this number
-            return Number(value if told is None else told)
-        return Number(value, own.low, own.high)
-
-    overall = {measure.key: number(*measure.place) for measure in MEASURES}
+    results = run.results
+    overall = {key: _number(told) for key, told in results["numbers"].items()}
     classes = {
-        kind: {label: number(kind, "class_f1", column) for column, label in enumerate(run.labels)}
-        for kind in CLASS_MEASURES
+        kind: {label: _number(told[label]) for label in run.labels}
+        for kind, told in results.get("intervals", {}).items()
     }
+    for kind in CLASS_MEASURES:  # without resamples there are no intervals
+        measure, _, name = kind.partition(".")
+        if kind not in classes and measure in results:
+            rates, rate = results[measure]["classes"], name.removeprefix("class_")
+            classes[kind] = {label: _number({"value": rates[label][rate]}) for label in run.labels}
     return Numbers(overall, classes)
+
+
+def measures_of(runs: Sequence[Evaluated]) -> dict[str, Measure]:
+    """What all of the runs were scored by, by key."""
+    percent = {number.key: number.percent for number in NUMBERS}
+    first, *others = [run.results["numbers"] for run in runs]
+    return {
+        key: Measure(str(told["title"]), percent.get(key, True))
+        for key, told in first.items()
+        if all(key in other for other in others)
+    }
+
+
+def class_title(kind: str) -> str:
+    """What a class's number is called: ``onset.class_f1`` is "onset F1"."""
+    measure, _, name = kind.partition(".")
+    return CLASS_MEASURES.get(kind, f"{measure.replace('_', ' ')} {WORDS.get(name, name)}")
 
 
 def mean_of(numbers: Sequence[Numbers]) -> Numbers:
@@ -110,17 +96,13 @@ def mean_of(numbers: Sequence[Numbers]) -> Numbers:
         return numbers[0]
     first = numbers[0]
     return Numbers(
-        {key: _mean([own.overall[key] for own in numbers]) for key in first.overall},
+        {key: _mean([own.overall[key] for own in numbers]) for key in first.overall if _all(key, numbers)},
         {
             kind: {label: _mean([own.classes[kind][label] for own in numbers]) for label in labels}
             for kind, labels in first.classes.items()
+            if all(kind in own.classes for own in numbers)
         },
     )
-
-
-def spread(setting: Setting) -> str:
-    """What stands in the interval's place, in words."""
-    return "95 % interval over clips" if len(setting.runs) == 1 else "standard deviation over trainings"
 
 
 def threshold_of(run: Evaluated, label: str) -> float | None:
@@ -131,41 +113,13 @@ def threshold_of(run: Evaluated, label: str) -> float | None:
     return float(told) if isinstance(told, int | float) else None
 
 
-def _metrics(run: Evaluated) -> dict[str, Measured]:
-    """What the run's results are of, counted anew."""
-    given = run.results["metrics"]
-    labels = run.labels
-    metrics: dict[str, Measured] = {
-        "segment": segment_based(
-            run.reference, run.events, labels=labels, resolution=given["segment"], durations=run.durations
-        ),
-        "event": event_based(
-            run.reference,
-            run.events,
-            labels=labels,
-            onset_collar=given["onset_collar"],
-            offset_collar=given["offset_collar"],
-            offset_rate=given["offset_rate"],
-            offset_tolerance=given["offset_tolerance"],
-        ),
-        "ranking": rank_tags(
-            labels_of(run.reference), {clip: one.tags for clip, one in run.scores.items()}, labels=labels
-        ),
-    }
-    decisions = PostprocessingConfig.model_validate(run.results["postprocessing"])
-    tags = {clip: detect_tags(one, decisions) for clip, one in run.scores.items()}
-    metrics["clip"] = clip_based(labels_of(run.reference), tags, labels=labels)
-    return metrics
+def _all(key: str, numbers: Sequence[Numbers]) -> bool:
+    return all(key in own.overall for own in numbers)
 
 
-def _told(run: Evaluated, kind: str, name: str, column: int | None) -> float | None:
-    """What the results say of a number; NaN where they say null, None where they do not know it."""
-    result: Any = run.results.get(kind)
-    if not isinstance(result, Mapping):
-        return None
-    section, _, rate = name.partition("_")
-    rates = result["classes"][run.labels[column]] if column is not None else result[section]
-    return math.nan if rates[rate] is None else float(rates[rate])
+def _number(told: Mapping[str, Any]) -> Number:
+    value, low, high = (told.get(name) for name in ("value", "low", "high"))
+    return Number(math.nan if value is None else float(value), low, high)
 
 
 def _mean(numbers: Sequence[Number]) -> Number:

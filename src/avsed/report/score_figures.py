@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avsed.report.numbers import CLASS_MEASURES, MEASURES, Number, Numbers
+from avsed.report.numbers import CLASS_MEASURES, Measure, Number, Numbers
 from avsed.report.style import COLOURS, INK, dot, legend_above, new_figure, short
 
 if TYPE_CHECKING:
@@ -18,19 +18,19 @@ Systems = Mapping[str, tuple[Numbers, Sequence[Numbers]]]
 """By the setting's title: what is said of it, and of each of its trainings."""
 
 
-def scores_figure(systems: Systems) -> Figure:
+def scores_figure(systems: Systems, measures: Mapping[str, Measure]) -> Figure:
     """Each score in percent: a dot a system with its interval, small open ones for single trainings."""
-    measures = [measure for measure in MEASURES if measure.percent]
+    measures = {key: measure for key, measure in measures.items() if measure.percent}
     count = len(systems)
     figure = new_figure(0.45 + len(measures) * (0.12 + 0.11 * count))
     axes = figure.subplots()
     handles = []
     for number, (told, trainings) in enumerate(systems.values()):
         rows = np.arange(len(measures)) + _dodge(number, count)
-        handles.append(_dots(axes, [told.overall[m.key] for m in measures], rows, number))
+        handles.append(_dots(axes, [told.overall[key] for key in measures], rows, number))
         if len(trainings) > 1:
             for own in trainings:
-                values = [100 * own.overall[m.key].value for m in measures]
+                values = [100 * own.overall[key].value for key in measures]
                 axes.plot(
                     values,
                     rows,
@@ -41,7 +41,7 @@ def scores_figure(systems: Systems) -> Figure:
                     mew=0.6,
                     clip_on=False,
                 )
-    axes.set_yticks(np.arange(len(measures)), [measure.title for measure in measures])
+    axes.set_yticks(np.arange(len(measures)), [measure.title for measure in measures.values()])
     axes.set_ylim(len(measures) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.set_xlabel("score (%)")

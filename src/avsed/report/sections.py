@@ -16,12 +16,25 @@ from avsed.report.error_figures import confusion_figure, kinds_figure
 from avsed.report.errors import KINDS, Collars, error_kinds
 from avsed.report.facts import shared_and_own
 from avsed.report.loading import Evaluated, settings_of
-from avsed.report.numbers import CLASS_MEASURES, MEASURES, Numbers, mean_of, numbers_of, threshold_of
+from avsed.report.numbers import Numbers, class_title, mean_of, measures_of, numbers_of, threshold_of
 from avsed.report.page import Figure, Section, Table, Text
 from avsed.report.score_figures import classes_figure, scores_figure
 from avsed.report.style import save
 from avsed.report.timelines import Said, timeline_figure
-from avsed.report.wording import (CLASSES, CONFUSION, ERRORS, KINDS_OF_EVENTS, LEARNING, PRECISION_RECALL, SCORES, TIME_LINES, WHY, brackets, cell, whiskers)
+from avsed.report.wording import (
+    CLASSES,
+    CONFUSION,
+    ERRORS,
+    KINDS_OF_EVENTS,
+    LEARNING,
+    PRECISION_RECALL,
+    SCORES,
+    TIME_LINES,
+    WHY,
+    brackets,
+    cell,
+    whiskers,
+)
 from avsed.tables import labels_of
 
 if TYPE_CHECKING:
@@ -41,6 +54,7 @@ class Sections:
         self.system = {run.name: number for number, one in enumerate(self.settings) for run in one.runs}
         own = [[numbers_of(run) for run in one.runs] for one in self.settings]
         self.systems = {one.title: (mean_of(numbers), numbers) for one, numbers in zip(self.settings, own, strict=True)}
+        self.measures = measures_of(runs)
         self.first = runs[0]
         self.labels = self.first.labels
         held = Counter(event.label for events in self.first.reference.values() for event in events)
@@ -70,10 +84,10 @@ class Sections:
     def scores(self) -> Section:
         caption = f"Scores of {self._what()}, in percent. {whiskers(self.settings)} {SCORES}"
         rows = [
-            [measure.title, *(cell(told.overall[measure.key], measure.percent, own) for told, own in self._columns())]
-            for measure in MEASURES
+            [measure.title, *(cell(told.overall[key], measure.percent, own) for told, own in self._columns())]
+            for key, measure in self.measures.items()
         ]
-        drawn = scores_figure(self.systems)
+        drawn = scores_figure(self.systems, self.measures)
         return Section(
             "scores",
             "Scores",
@@ -90,7 +104,8 @@ class Sections:
     def classes(self) -> Section:
         caption = f"F1 of each class of {self._what()}: of clips' tags, of segments, of events. {whiskers(self.settings)} {CLASSES}"
         tables: list[Figure | Table | Text] = []
-        for kind, title in CLASS_MEASURES.items():
+        kinds = [told.classes.keys() for told, _ in self._columns()]
+        for kind in [kind for kind in kinds[0] if all(kind in own for own in kinds)]:
             rows = [
                 [
                     label,
@@ -100,7 +115,7 @@ class Sections:
                 for label in self.labels
             ]
             head = ["class", "events", *self._heads()[1:]]
-            tables.append(Table(f"{title} of each class in percent", head, rows, folded=True))
+            tables.append(Table(f"{class_title(kind)} of each class in percent", head, rows, folded=True))
         drawn = classes_figure(self.systems, self.held)
         return Section(
             "classes", "Each class", parts=[self.figure("classes", "F1 of each class", drawn, caption), *tables]
@@ -122,7 +137,7 @@ class Sections:
     def confusion(self) -> Section:
         section = Section("confusion", "Which class for which", parts=[])
         for name, run in self._each("confusion"):
-            resolution = run.results["metrics"]["segment"]
+            resolution = run.config.metrics.segment
             table = segment_confusion(
                 run.reference, run.events, labels=self.labels, resolution=resolution, durations=run.durations
             )
@@ -135,11 +150,9 @@ class Sections:
         intro = ERRORS.format(share=f"{100 * SHARE:.0f} %")
         section = Section("errors", "Kinds of errors", [intro], [])
         for name, run in self._each("errors"):
-            given = run.results["metrics"]
-            collars = Collars(
-                given["onset_collar"], given["offset_collar"], given["offset_rate"], given["offset_tolerance"] == "max"
+            kinds = error_kinds(
+                run.reference, run.events, labels=self.labels, collars=Collars.of(run.config.metrics), share=SHARE
             )
-            kinds = error_kinds(run.reference, run.events, labels=self.labels, collars=collars, share=SHARE)
             reference, estimated = kinds.counts()
             caption = f"{run.name}: {KINDS_OF_EVENTS}"
             drawn = kinds_figure(reference, estimated, self.labels)

@@ -65,7 +65,7 @@ def cell(number: Number, percent: bool, mean: bool) -> str:
 def whiskers(settings: Sequence[Setting]) -> str:
     """What whiskers and marks of a figure are."""
     one, several = _kinds(settings)
-    single, mean = "whiskers are 95 % intervals over clips", "whiskers one standard deviation over trainings"
+    single, mean = "whiskers are intervals over clips", "whiskers one standard deviation over trainings"
     if one and several:
         return f"Of one training, {single}; of several, dots are means and {mean}, small open marks the trainings."
     return f"{single.capitalize()}." if one else f"Dots are means and {mean}, small open marks the trainings."
@@ -74,7 +74,7 @@ def whiskers(settings: Sequence[Setting]) -> str:
 def brackets(settings: Sequence[Setting]) -> str:
     """What stands behind the numbers of a table."""
     one, several = _kinds(settings)
-    texts = ["in brackets, 95 % intervals over clips"] * one + ["± one standard deviation over trainings"] * several
+    texts = ["in brackets, intervals over clips"] * one + ["± one standard deviation over trainings"] * several
     text = "; ".join(texts)
     return f"{text[0].upper()}{text[1:]}."
 
