@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avsed.report.curves import PrecisionRecall
-from avsed.report.style import dot, legend_above, look, new_figure, small_multiples
+from avsed.metrics.sweep import Curve
+from avsed.report.curves import PrecisionRecall, f1_at
+from avsed.report.style import FAINT, dot, legend_above, look, new_figure, small_multiples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 COLUMNS = 3
+POINTS = 201  # thresholds at which F1 is drawn
 RECORD = {"step", "kind", "steps_per_s"}  # of a log's line, what is no curve
 TITLES = {
     "total": "loss, total",
@@ -66,6 +68,39 @@ def precision_recall_figure(
     figure.supylabel("precision (%)", fontsize=7.5, x=0.004, ha="left")
     if len(names) > 1:
         legend_above(figure, [_line(number) for number in range(len(names))], list(names))
+    return figure
+
+
+def f1_figure(
+    curves: Mapping[str, Mapping[str, Curve]],
+    looks: Mapping[str, int],
+    names: Sequence[str],
+    thresholds: Mapping[str, float | None],
+) -> Figure:
+    """F1 against the threshold: a panel a class, a line for each of ``curves``; a thin line where the decisions stand.
+
+    curves : by name and label; looks : the number, among ``names``, that a line is drawn as; thresholds : by label
+    """
+    labels = list(next(iter(curves.values())))
+    figure, panels = small_multiples(labels)
+    grid = np.linspace(0, 1, POINTS)
+    for axes, label in zip(panels, labels, strict=True):
+        if (threshold := thresholds.get(label)) is not None:
+            axes.axvline(threshold, color=FAINT, linewidth=0.7)
+        for name, own in curves.items():
+            axes.plot(grid, 100 * f1_at(own[label], grid), linewidth=1.0, **look(looks[name]))
+    panels[0].set_xlim(0, 1)
+    panels[0].set_ylim(0, 104)
+    panels[0].set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    panels[0].set_yticks([0, 50, 100])
+    figure.supxlabel("threshold", fontsize=7.5, y=0.0, va="bottom")
+    figure.supylabel("F1 (%)", fontsize=7.5, x=0.004, ha="left")
+    if len(names) > 1:
+        from matplotlib.lines import Line2D
+
+        legend_above(
+            figure, [Line2D([], [], linewidth=1.0, **look(number)) for number in range(len(names))], list(names)
+        )
     return figure
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from avsed import console
 from avsed.report.choosing import spectra
 from avsed.report.confusion import segment_confusion
-from avsed.report.curve_figures import learning_figure, precision_recall_figure
-from avsed.report.curves import clip_curves
+from avsed.report.curve_figures import f1_figure, learning_figure, precision_recall_figure
+from avsed.report.curves import clip_curves, f1_curves
 from avsed.report.error_figures import confusion_figure, kinds_figure
 from avsed.report.errors import KINDS, Collars, error_kinds
 from avsed.report.facts import shared_and_own
@@ -25,6 +25,7 @@ from avsed.report.wording import (
     CLASSES,
     CONFUSION,
     ERRORS,
+    F1_CURVES,
     KINDS_OF_EVENTS,
     LEARNING,
     PRECISION_RECALL,
@@ -128,11 +129,20 @@ class Sections:
         caption = PRECISION_RECALL
         if len(self.runs) == 1:
             caption += " The number behind a class's name is its average precision in percent."
-        return Section(
-            "curves",
-            "Thresholds",
-            parts=[self.figure("precision-recall", "Precision against recall of each class", drawn, caption)],
-        )
+        section = Section("curves", "Thresholds", parts=[])
+        section.parts.append(self.figure("precision-recall", "Precision against recall of each class", drawn, caption))
+        if len(self.runs) == 1:
+            own = f1_curves(self.first)
+            names = [f"{name}-based" for name in own]
+            drawn = f1_figure(own, {name: n for n, name in enumerate(own)}, names, self.thresholds[self.first.name])
+            caption = F1_CURVES.format(what="Clip-, segment- and event-based F1")
+        else:
+            events = {run.name: f1_curves(run)["event"] for run in self.runs}
+            titles = [one.title for one in self.settings]
+            drawn = f1_figure(events, self.system, titles, self.thresholds[self.first.name])
+            caption = F1_CURVES.format(what="Event-based F1") + " A line is a training."
+        section.parts.append(self.figure("f1-threshold", "F1 of each class against the threshold", drawn, caption))
+        return section
 
     def confusion(self) -> Section:
         section = Section("confusion", "Which class for which", parts=[])

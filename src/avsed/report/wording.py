@@ -16,6 +16,10 @@ PRECISION_RECALL = (
     "Precision against recall of each class's tags, as the threshold on the clip probability falls; a line is a training. The mark "
     "stands where the threshold of the decisions puts it (none where nothing reaches it)."
 )
+F1_CURVES = (
+    "{what} of each class as the threshold falls, the same for tags and frames; frame scores pass the median filter of the decisions. The "
+    "thin upright line is the threshold of the decisions."
+)
 CONFUSION = (
     "in how many segments of {resolution:g} s the class of the column was detected where that of the row sounds; shades are shares "
     "of the row. A class that sounds and is detected counts on the diagonal. What is missed and what is false in the same segment is "
