@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,10 +86,14 @@ RULES: dict[str, Any] = {
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw by these rules, whatever the user's own settings of matplotlib are."""
+    """Draw by these rules, whatever the user's own settings of matplotlib are.
+
+    Of letters that matplotlib's own font lacks nothing is said: a browser finds them elsewhere, a PNG shows boxes.
+    """
     import matplotlib.style
 
-    with matplotlib.style.context(["default", RULES]):
+    with matplotlib.style.context(["default", RULES]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         yield
 
 
