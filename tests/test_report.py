@@ -287,10 +287,10 @@ class Page(HTMLParser):
 
 def test_the_page_holds_everything_and_needs_nothing(runs: list[Path], tmp_path: Path) -> None:
     """Written in this process and by the command: the same bytes."""
-    made = make_report(runs, tmp_path / "first", clips=[CLIPS[0], CLIPS[-1]])
+    made = make_report(runs[:2], tmp_path / "first", clips=[CLIPS[0], CLIPS[-1]])
     chosen = ["--clips", CLIPS[0], "--clips", CLIPS[-1]]
     done = subprocess.run(
-        [sys.executable, "-m", "avsed.cli", "report", *runs, "--out", tmp_path / "second", "--json", *chosen],
+        [sys.executable, "-m", "avsed.cli", "report", *runs[:2], "--out", tmp_path / "second", "--json", *chosen],
         capture_output=True,
         text=True,
         check=False,

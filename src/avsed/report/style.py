@@ -183,6 +183,9 @@ def _folded(title: str, length: int = 23) -> str:
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write ``name.png`` and ``name.svg`` into a folder, each whole or not at all; returns the SVG as it goes into a page."""
     picture, drawn = io.BytesIO(), io.BytesIO()
+    if figure.get_layout_engine() is not None:  # arrange once, not for each file
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     figure.savefig(drawn, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
     figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
     for suffix, content in (("svg", drawn), ("png", picture)):
