@@ -15,7 +15,9 @@ event is said at every threshold up to it.
 The output's slope is proportional to (score under the filter's beginning) + (under its end) - 2 (under its middle), so that it is
 known exactly where it rises; the output itself is never computed.
 
-Source: Ebbers, Germain, Wichern and Le Roux, *Sound Event Bounding Boxes*, Interspeech 2024 (cSEBBs).
+Source: Ebbers, Germain, Wichern and Le Roux, *Sound Event Bounding Boxes*, Interspeech 2024 (cSEBBs). Equal to their package ``sebbs``
+1.0.2, but for what it does not mean: it takes every clip to begin at 0, and loses the last stretch of a clip whose end grows when it is
+rounded to 8 decimals.
 """
 
 from __future__ import annotations
