@@ -17,7 +17,7 @@ from avsed.errors import ConfigError
 from avsed.evaluation import Evaluation, evaluate_scores
 from avsed.metrics import Result, intersection_based
 from avsed.postprocessing import detect_events
-from avsed.postprocessing.candidates import candidates
+from avsed.postprocessing.candidates import Saying
 from avsed.postprocessing.choice import Choice, Steps, best_alone, best_together, between
 from avsed.postprocessing.files import Preset, describe, find_preset, read_preset
 from avsed.postprocessing.objectives import OBJECTIVES, Labelled, find_objective
@@ -221,7 +221,8 @@ def test_candidates_are_what_is_detected_at_each_threshold(
     config = PostprocessingConfig.model_validate(values | {"threshold": np.float32(threshold / 10).item()})
     names = list(reversed(clips.reference))
     for label in LABELS:
-        said = candidates(clips.scores, label, config, clips=names).at(np.float32(threshold / 10).item())
+        (every,) = Saying(clips.scores, config, labels=[label], clips=names)
+        said = every.at(np.float32(threshold / 10).item())
         found = {
             Event(onset, offset, names[clip])
             for clip, onset, offset in zip(said.clip.tolist(), said.onset.tolist(), said.offset.tolist(), strict=True)

@@ -88,15 +88,6 @@ class Saying:
         return np.ascontiguousarray(curves.T)
 
 
-def candidates(
-    scores: Sequence[Scores], label: str, config: PostprocessingConfig, *, clips: Sequence[str] | None = None
-) -> Candidates:
-    """The candidates of one class; see `Saying`. clips : by default those of the scores, in their order"""
-    names = [one.clip for one in scores] if clips is None else clips
-    (said,) = Saying(scores, config, labels=[label], clips=names)
-    return said.candidates() if isinstance(said, Curves) else said
-
-
 def _boxes(
     rows: np.ndarray, starts: np.ndarray, values: np.ndarray, times: np.ndarray, options: dict[str, float]
 ) -> Candidates:

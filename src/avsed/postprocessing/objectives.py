@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from avsed.annotations import Durations, Events
 from avsed.config import MetricsConfig
 from avsed.errors import ConfigError, nearest
-from avsed.metrics.candidates import Candidates
 from avsed.metrics.counts import fractions, mean_of_known
 from avsed.metrics.intersection import intersection_sweep
 from avsed.metrics.psds import SCENARIOS, psds
 from avsed.metrics.sweep import Sweeps
 from avsed.metrics.sweeps import clip_sweep, event_sweep, segment_sweep
-from avsed.postprocessing.candidates import candidates
+from avsed.postprocessing.candidates import Saying
 from avsed.postprocessing.options import PostprocessingConfig, by_class
 from avsed.scores import Scores
 from avsed.tables import labels_of
-
-SHARE = 0.5  # of an event that must be covered for intersection-based F1, on both sides, as DCASE's task 4 has it
 
 
 @dataclass(frozen=True)
@@ -37,9 +34,9 @@ class Labelled:
         """Reference events of a class."""
         return sum(event.label == label for own in self.reference.values() for event in own)
 
-    def said(self, config: PostprocessingConfig) -> Iterator[Candidates]:
+    def said(self, config: PostprocessingConfig) -> Saying:
         """What a configuration says of each class at all thresholds."""
-        return (candidates(self.scores, label, config, clips=tuple(self.reference)) for label in self.labels)
+        return Saying(self.scores, config, labels=self.labels, clips=tuple(self.reference))
 
 
 class Measured(NamedTuple):
@@ -65,7 +62,8 @@ class Objective:
             return clip_sweep(clips.scores, labels_of(reference), labels=labels)
         said = clips.said(config)
         if self.kind == "intersection":
-            return intersection_sweep(said, reference, labels=labels, dtc=SHARE, gtc=SHARE)
+            shares = {"dtc": metrics.intersection_dtc, "gtc": metrics.intersection_gtc}
+            return intersection_sweep(said, reference, labels=labels, **shares)
         if self.kind == "segment":
             return segment_sweep(said, reference, labels=labels, resolution=metrics.segment, durations=clips.durations)
         return event_sweep(
