@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -442,3 +443,66 @@ def test_psds_names_clips_without_a_duration_and_parameters_that_do_not_fit() ->
         PsdsParameters(dtc=0.7, gtc=0.7, cttc=0.3, alpha_ct=0.0, alpha_st=1.0, e_max=100.0)
     with pytest.raises(ValueError, match="gtc is a share"):
         PsdsParameters(dtc=0.7, gtc=70, cttc=None, alpha_ct=0.0, alpha_st=1.0, e_max=100.0)
+
+
+def quarters_of(rows: list[Event]) -> set[int]:
+    return {q for event in rows for q in range(round(event.onset * 4), round(event.offset * 4))}
+
+
+def by_the_words(reference: Events, estimated: Events, own: PsdsParameters) -> dict[str, Any]:
+    """Found, false and triggered by other classes for each class, counted in quarters of seconds straight from the definitions."""
+    result: dict[str, Any] = {}
+    for label in LABELS:
+        found, false, triggers = 0, 0, dict.fromkeys(LABELS, 0)
+        for clip, rows in reference.items():
+            held = {other: quarters_of([e for e in rows if e.label == other]) for other in LABELS}
+            said = [event for event in estimated.get(clip, []) if event.label == label]
+            share = {id(e): len(quarters_of([e]) & held[label]) / len(quarters_of([e])) for e in said}
+            relevant = quarters_of([e for e in said if share[id(e)] >= own.dtc])
+            wrong = [e for e in said if share[id(e)] < own.dtc]
+            mine = [quarters_of([e]) for e in rows if e.label == label]
+            found += sum(len(event & relevant) >= own.gtc * len(event) for event in mine)
+            false += len(wrong)
+            for other in LABELS:
+                if other != label and held[other] and own.cttc is not None:
+                    triggers[other] += sum(
+                        len(quarters_of([e]) & held[other]) >= own.cttc * len(quarters_of([e])) for e in wrong
+                    )
+        result[label] = found, false, triggers
+    return result
+
+
+@settings(deadline=None, max_examples=60)
+@given(boxes, references, st.booleans())
+def test_counts_and_psds_follow_from_the_definitions(said: Any, reference: Events, cross: bool) -> None:
+    own = PsdsParameters(
+        dtc=0.5, gtc=0.5, cttc=0.25 if cross else None, alpha_ct=0.5 if cross else 0.0, alpha_st=0.75, e_max=2000.0
+    )
+    seconds = dict.fromkeys(LABELS, 0.0)
+    for rows in reference.values():
+        for label in LABELS:
+            seconds[label] += len(quarters_of([event for event in rows if event.label == label])) / 4
+    number = {label: sum(e.label == label for rows in reference.values() for e in rows) for label in LABELS}
+    present = [label for label in LABELS if number[label]]
+    durations = {"a": 10.0, "b": 5.0, "c": 7.5}
+    points: dict[str, list[tuple[float, float]]] = {label: [(0.0, 0.0)] for label in LABELS}
+    for threshold in LEVELS.tolist():
+        estimated = {clip: [event for event, score in rows if score >= threshold] for clip, rows in said.items()}
+        counts = by_the_words(reference, estimated, own)
+        result = intersection_based(reference, estimated, labels=LABELS, dtc=0.5, gtc=0.5)
+        for label in LABELS:
+            found, false, triggers = counts[label]
+            rates = result.classes[label]
+            assert (rates.correct, rates.estimated, rates.reference) == (found, found + false, number[label])
+            others = [triggers[other] / seconds[other] for other in present if other != label]
+            mean = sum(others) / max(1, len(others))
+            rate = 3600 * (false / sum(durations.values()) + own.alpha_ct * mean)
+            points[label].append((rate, found / max(1, number[label])))
+    candidates = candidates_of_boxes(said, clips=tuple(reference), labels=LABELS)
+    found_psds = psds(candidates, reference, labels=LABELS, durations=durations, parameters=own)
+    rates = sorted({0.0, own.e_max, *(rate for label in present for rate, _ in points[label] if rate < own.e_max)})
+    area = 0.0
+    for rate, following in pairwise(rates):
+        best = [max(y for x, y in points[label] if x <= rate + 1e-9) for label in present] or [0.0]
+        area += (following - rate) * max(0.0, float(np.mean(best) - own.alpha_st * np.std(best))) / own.e_max
+    assert found_psds.value == pytest.approx(area if present else np.nan, abs=1e-9, nan_ok=True)

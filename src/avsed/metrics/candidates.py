@@ -65,9 +65,12 @@ class Candidates:
 
     def at(self, threshold: float) -> Candidates:
         """Only what is said at the threshold."""
-        return self._only((self.low < threshold) & (threshold <= self.high))
+        return self.only((self.low < threshold) & (threshold <= self.high))
 
-    def _only(self, keep: np.ndarray) -> Candidates:
+    def only(self, keep: np.ndarray) -> Candidates:
+        """Some of the candidates; keep : bool (n,)."""
+        if keep.all():
+            return self
         return Candidates(self.clip[keep], self.onset[keep], self.offset[keep], self.low[keep], self.high[keep])
 
 
@@ -97,7 +100,7 @@ class Curves:
             row += begin
             onset, offset = (self.boundaries[self.starts[row] + row + edge] for edge in (first, stop))
             kept = np.round(offset, 3) > np.round(onset, 3)
-            yield Candidates(self.clip[row], onset, offset, low, high)._only(kept)
+            yield Candidates(self.clip[row], onset, offset, low, high).only(kept)
             begin = end
 
     def candidates(self) -> Candidates:

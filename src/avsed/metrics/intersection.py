@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from avsed.annotations import Events
-from avsed.metrics.candidates import Candidates, Said, candidates_of_events
+from avsed.metrics.candidates import Said, candidates_of_events
 from avsed.metrics.counts import Counts, EmptyOutput, Result, summarise
 from avsed.metrics.inputs import EventArrays, as_arrays
 from avsed.metrics.sweep import Sweep, Sweeps, falling
@@ -146,14 +146,21 @@ def steps_of(
 
     parts = []
     for piece in said.pieces():
-        lasting = piece.offset > piece.onset
-        own = Candidates(*(column[lasting] for column in vars(piece).values()))
+        own = piece.only(piece.offset > piece.onset)
         starts = clip_starts(own.clip, len(held.starts) - 1)
         judged = judge(label, dtc, NO_TRIGGERS if cttc is None else cttc, starts, own.onset, own.offset, *groups)
-        changing = changes(starts, own.low, own.high)
+        changing = changes(starts, own.low, own.high, _kinds(*judged))
         candidates = starts, own.onset, own.offset
         parts.append(Steps(*intersection_steps(gtc, changing, candidates, judged, groups[:2], tuple(held))))
     return _joined(parts)
+
+
+def _kinds(relevant: np.ndarray, edges: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """int64 (events,): false events that no other class triggers, or the same single one, are of one kind; others of their own."""
+    number = np.diff(ends)
+    first = np.append(edges, 0)[ends[:-1]]
+    kind = np.where(number == 0, -1, -2 - first)
+    return np.where(relevant | (number > 1), np.arange(len(kind)), kind)
 
 
 def _joined(parts: Sequence[Steps]) -> Steps:

@@ -45,9 +45,11 @@ def stretches(values, starts):  # type: ignore[no-untyped-def]
 
 
 @exactly
-def changes(starts, low, high):  # type: ignore[no-untyped-def]
+def changes(starts, low, high, kind):  # type: ignore[no-untyped-def]
     """When the events of each clip come and go.
 
+    kind : int64 (events,); where an event takes the place of the one before it in the order, at one threshold, and both are of one
+    kind, nothing changes: they are taken for one. Most stretches of a curve are replaced by their like.
     Returns ends : int64 (clips + 1,), clip k's changes are ends[k] to ends[k + 1]; levels : float64 (changes,), falling in each clip;
     which : int64 (changes,), c where the clip's event c comes, ~c where it goes.
     """
@@ -57,12 +59,16 @@ def changes(starts, low, high):  # type: ignore[no-untyped-def]
     total = 0
     for k in range(len(starts) - 1):
         count = 0
-        for c in range(starts[k], starts[k + 1]):
-            own[count], names[count] = -high[c], c - starts[k]
+        first = starts[k]
+        for c in range(first, starts[k + 1]):
+            if c + 1 < starts[k + 1] and kind[c] == kind[c + 1] and low[c] == high[c + 1]:
+                continue  # the next one, or one after it, stands for both from ``first`` on
+            own[count], names[count] = -high[first], c - starts[k]
             count += 1
             if low[c] > -np.inf:
                 own[count], names[count] = -low[c], ~(c - starts[k])
                 count += 1
+            first = c + 1
         if count:
             for place in np.argsort(own[:count]):
                 levels[total], which[total] = -own[place], names[place]
@@ -72,10 +78,40 @@ def changes(starts, low, high):  # type: ignore[no-untyped-def]
 
 
 @exactly
-def collar_steps(changing, starts, onset, offset, ref_starts, ref_onset, ref_offset, onset_collar, tolerance):  # type: ignore[no-untyped-def]
-    """How many events are said, and how many can be matched one to one, as the threshold falls.
+def near(starts, onset, offset, ref_starts, ref_onset, ref_offset, onset_collar, tolerance):  # type: ignore[no-untyped-def]
+    """Which events could be matched.
 
     onset_collar : seconds; tolerance : float64 (reference events,), seconds for the offset; inf to leave one out
+    Returns edges, ends : int64; of event c the reference events within the collars, counted in their clip, at ends[c] to ends[c + 1].
+    """
+    ends = np.zeros(len(onset) + 1, np.int64)
+    edges = np.empty(0, np.int64)
+    for filling in range(2):
+        count = 0
+        for k in range(len(starts) - 1):
+            first, stop = ref_starts[k], ref_starts[k + 1]
+            for c in range(starts[k], starts[k + 1]):
+                r = first + _first_from(ref_onset[first:stop], onset[c] - onset_collar - 1e-3)
+                while r < stop and ref_onset[r] <= onset[c] + onset_collar + 1e-3:
+                    if (
+                        np.abs(ref_onset[r] - onset[c]) <= onset_collar
+                        and np.abs(ref_offset[r] - offset[c]) <= tolerance[r]
+                    ):
+                        if filling:
+                            edges[count] = r - first
+                        count += 1
+                    r += 1
+                ends[c + 1] = count
+        if not filling:
+            edges = np.empty(count, np.int64)
+    return edges, ends
+
+
+@exactly
+def collar_steps(changing, starts, edges, ends, ref_starts):  # type: ignore[no-untyped-def]
+    """How many events are said, and how many can be matched one to one, as the threshold falls.
+
+    edges, ends : see `near`
     Returns level, clip, correct, estimated: the steps, clip by clip.
 
     A matching stays the largest one if an event that goes frees its partner, and every event without one looks once for an augmenting
@@ -90,11 +126,8 @@ def collar_steps(changing, starts, onset, offset, ref_starts, ref_onset, ref_off
         a, b = starts[k], starts[k + 1]
         if a == b:
             continue
-        first, refs = ref_starts[k], ref_starts[k + 1] - ref_starts[k]
-        edges, ends = _near(
-            onset[a:b], offset[a:b], ref_onset[first : first + refs], ref_offset[first : first + refs],
-            onset_collar, tolerance[first : first + refs],
-        )  # fmt: skip
+        refs = ref_starts[k + 1] - ref_starts[k]
+        own = ends[a : b + 1]
         partner = np.full(refs, -1)  # of each reference event
         holds = np.full(b - a, -1)  # the reference event of each event
         there = np.zeros(b - a, np.bool_)
@@ -110,7 +143,7 @@ def collar_steps(changing, starts, onset, offset, ref_starts, ref_onset, ref_off
                 said += 1 if c >= 0 else -1
                 comes = c >= 0
                 c = c if comes else ~c
-                if ends[c] == ends[c + 1]:
+                if own[c] == own[c + 1]:
                     continue
                 touched = True
                 there[c] = comes
@@ -119,7 +152,6 @@ def collar_steps(changing, starts, onset, offset, ref_starts, ref_onset, ref_off
                     waits += 1
                 elif holds[c] >= 0:
                     partner[holds[c]] = -1
-                    holds[c] = -1
                     matched -= 1
                 else:  # leave the queue
                     kept = 0
@@ -132,7 +164,7 @@ def collar_steps(changing, starts, onset, offset, ref_starts, ref_onset, ref_off
                 kept = 0
                 for w in range(waits):
                     c = waiting[w]
-                    if _augment(c, edges, ends, partner, holds, came_from, queue):
+                    if _augment(c, edges, own, partner, holds, came_from, queue):
                         matched += 1
                     else:
                         waiting[kept] = c
@@ -142,32 +174,6 @@ def collar_steps(changing, starts, onset, offset, ref_starts, ref_onset, ref_off
                 level[count], clip[count], correct[count], estimated[count] = now, k, matched, said
                 count += 1
     return level[:count], clip[:count], correct[:count], estimated[:count]
-
-
-@exactly
-def _near(onset, offset, ref_onset, ref_offset, onset_collar, tolerance):  # type: ignore[no-untyped-def]
-    """edges : the reference events within the collars of event c, at ends[c] to ends[c + 1]."""
-    ends = np.zeros(len(onset) + 1, np.int64)
-    edges = np.empty(0, np.int64)
-    if len(ref_onset) == 0:
-        return edges, ends
-    for filling in range(2):
-        count = 0
-        for c in range(len(onset)):
-            r = _first_from(ref_onset, onset[c] - onset_collar - 1e-3)
-            while r < len(ref_onset) and ref_onset[r] <= onset[c] + onset_collar + 1e-3:
-                if (
-                    np.abs(ref_onset[r] - onset[c]) <= onset_collar
-                    and np.abs(ref_offset[r] - offset[c]) <= tolerance[r]
-                ):
-                    if filling:
-                        edges[count] = r
-                    count += 1
-                r += 1
-            ends[c + 1] = count
-        if not filling:
-            edges = np.empty(count, np.int64)
-    return edges, ends
 
 
 @exactly

@@ -52,7 +52,7 @@ def event_sweep(
     Raises AnnotationError if a label of the reference is not known; ValueError if nothing is left to compare, or ``said`` does not
     fit ``labels``.
     """
-    from avsed.metrics.kernels import changes, collar_steps
+    from avsed.metrics.kernels import changes, collar_steps, near
 
     if onset_collar is None and offset_collar is None:
         raise ValueError("an event-based score needs an onset collar, an offset collar or both")
@@ -64,8 +64,10 @@ def event_sweep(
         parts = []
         for piece in own.pieces():
             starts = clip_starts(piece.clip, len(clips))
-            changing = changes(starts, piece.low, piece.high)
-            parts.append(collar_steps(changing, starts, piece.onset, piece.offset, *held, collar, tolerance))
+            edges, ends = near(starts, piece.onset, piece.offset, *held, collar, tolerance)
+            far = ends[1:] == ends[:-1]  # all events that no reference event is near are of one kind
+            changing = changes(starts, piece.low, piece.high, np.where(far, -1, np.arange(len(far))))
+            parts.append(collar_steps(changing, starts, edges, ends, held.starts))
         sweeps.append(Sweep(*joined(parts), np.diff(held.starts)))
     definition = {
         "name": "event-based",
@@ -126,7 +128,8 @@ def segment_sweep(
             segments, starts, roll = rolled(ends)
             first, stop = segment_range(piece.onset, piece.offset, segments[piece.clip], resolution)
             begins = clip_starts(piece.clip, len(clips))
-            changing = changes(begins, piece.low, piece.high)
+            kind = first * (int(segments.max(initial=0)) + 1) + stop
+            changing = changes(begins, piece.low, piece.high, kind)
             parts.append(segment_steps(changing, begins, first, stop, roll, starts))
         _, starts, roll = rolled(latest)
         sweeps.append(Sweep(*joined(parts), np.diff(np.concatenate([[0], np.cumsum(roll)])[starts])))
