@@ -22,14 +22,16 @@ from avsed.evaluation import evaluate_scores
 from avsed.files import write_json, write_text
 from avsed.media import write_clip
 from avsed.metrics import event_based, segment_based
-from avsed.postprocessing import median_filter
 from avsed.report.choosing import choose_clips, wanted_clips
 from avsed.report.confusion import segment_confusion
-from avsed.report.curves import f1_at, f1_curves, median_scores, precision_recall
+from avsed.report.curves import f1_at, f1_curves, precision_recall, said_by
 from avsed.report.errors import KINDS, Collars, error_kinds
 from avsed.report.loading import load_run, load_runs, settings_of
 from avsed.report.making import make_report
 from avsed.report.numbers import mean_of, numbers_of
+from avsed.report.page import Figure, Table
+from avsed.report.sections import Sections
+from avsed.report.style import drawing
 from avsed.run import Run, versions
 from avsed.scores import Scores, write_scores
 from avsed.tables import write_durations, write_events, write_tags
@@ -126,13 +128,6 @@ def test_precision_and_recall() -> None:
     assert np.isnan(precision_recall(np.array([0.5]), np.array([False])).average_precision)
 
 
-@settings(max_examples=40)
-@given(st.integers(1, 12), st.sampled_from([1, 3, 7]), st.floats(0, 1), st.integers(0, 99))
-def test_the_median_of_scores_is_that_of_all_decisions(frames: int, length: int, threshold: float, seed: int) -> None:
-    scores = np.random.default_rng(seed).random((frames, 2), np.float32)
-    assert np.array_equal(median_scores(scores, length) >= threshold, median_filter(scores >= threshold, length))
-
-
 def test_clips_are_chosen_once_and_ties_by_name() -> None:
     scores = {"d": 1.0, "c": 1.0, "b": 0.0, "a": 0.0, "e": 0.5, "f": 0.5, "none": float("nan")}
     chosen = choose_clips(scores, count=2)
@@ -226,7 +221,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_curves_give_the_runs_own_scores_at_its_threshold(runs: list[Path]) -> None:
     run = load_run(runs[0])
-    for measure, curves in f1_curves(run).items():
+    for measure, curves in f1_curves(run, said_by(run)).items():
         told = run.results[measure]["classes"]
         own = [f1_at(curves[label], np.array([0.5]))[0] for label in run.labels]
         assert own == pytest.approx([told[label]["f1"] for label in run.labels]), measure
@@ -287,10 +282,10 @@ class Page(HTMLParser):
 
 def test_the_page_holds_everything_and_needs_nothing(runs: list[Path], tmp_path: Path) -> None:
     """Written in this process and by the command: the same bytes."""
-    made = make_report(runs[:2], tmp_path / "first", clips=[CLIPS[0], CLIPS[-1]])
+    made = make_report(runs[:1], tmp_path / "first", clips=[CLIPS[0], CLIPS[-1]])
     chosen = ["--clips", CLIPS[0], "--clips", CLIPS[-1]]
     done = subprocess.run(
-        [sys.executable, "-m", "avsed.cli", "report", *runs[:2], "--out", tmp_path / "second", "--json", *chosen],
+        [sys.executable, "-m", "avsed.cli", "report", runs[0], "--out", tmp_path / "second", "--json", *chosen],
         capture_output=True,
         text=True,
         check=False,
@@ -316,13 +311,24 @@ def test_the_page_holds_everything_and_needs_nothing(runs: list[Path], tmp_path:
         assert section in page.ids and f"#{section}" in page.addresses
     assert {a[1:] for a in page.addresses if a.startswith("#")} <= set(page.ids)
     shown = "".join(page.text)
-    for name in (*LABELS, CLIPS[0], CLIPS[-1], "spectral $0$", "± ", "AudioSet"):
+    for name in (*LABELS, CLIPS[0], CLIPS[-1], "spectral $0$", "AudioSet"):
         assert name in shown, name
     assert "no sound could be read of" in shown  # of the last clip there is no recording
     assert "<image" in text  # the first one's spectrum
 
     drawn = (tmp_path / "first/figures/classes.svg").read_text(encoding="utf-8")
     assert "$\\alpha_1$ &amp; 100 %" in drawn and "<text" in drawn
+
+
+def test_several_trainings_are_told_by_mean_and_deviation(runs: list[Path], tmp_path: Path) -> None:
+    with drawing():
+        sections = Sections(load_runs(runs), tmp_path)
+        table, figure = sections.scores().parts
+    assert isinstance(table, Table) and isinstance(figure, Figure)
+    assert list(table.head) == ["", "spectral (2 trainings)", "other"]
+    mean, single = table.rows[0][1:]
+    assert re.fullmatch(r"\d+\.\d ± \d+\.\d", mean) and re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", single)
+    assert "spectral (2 trainings)" in figure.svg and (tmp_path / "scores.png").is_file()
 
 
 def test_what_is_not_evaluated_is_named_with_the_command(runs: list[Path], tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from avsed.metrics.psds import Psds
 from avsed.metrics.sweep import Curve
 from avsed.report.curves import PrecisionRecall, f1_at
-from avsed.report.style import FAINT, dot, legend_above, look, new_figure, small_multiples
+from avsed.report.style import dot, legend_above, look, new_figure, small_multiples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ def precision_recall_figure(
     curves: Mapping[str, Mapping[str, PrecisionRecall]],
     systems: Mapping[str, int],
     names: Sequence[str],
-    thresholds: Mapping[str, Mapping[str, float | None]],
+    thresholds: Mapping[str, Mapping[str, float]],
 ) -> Figure:
     """A panel a class, a line a run; the mark stands where the threshold puts the system.
 
@@ -57,8 +58,7 @@ def precision_recall_figure(
             recall = np.concatenate([[0.0], curve.recall])
             precision = np.concatenate([curve.precision[:1], curve.precision])
             axes.step(100 * recall, 100 * precision, where="pre", **look(number), linewidth=1.0)
-            threshold = thresholds[run].get(label)
-            if threshold is not None and (place := curve.at(threshold)) is not None:
+            if (place := curve.at(thresholds[run][label])) is not None:
                 axes.plot(100 * place[0], 100 * place[1], linestyle="none", ms=3.6, clip_on=False, **dot(number))
     panels[0].set_xlim(0, 100)
     panels[0].set_ylim(0, 104)
@@ -75,20 +75,21 @@ def f1_figure(
     curves: Mapping[str, Mapping[str, Curve]],
     looks: Mapping[str, int],
     names: Sequence[str],
-    thresholds: Mapping[str, float | None],
+    thresholds: Mapping[str, Mapping[str, float]],
 ) -> Figure:
-    """F1 against the threshold: a panel a class, a line for each of ``curves``; a thin line where the decisions stand.
+    """F1 against the threshold: a panel a class, a line for each of ``curves``, a mark where its decisions stand.
 
-    curves : by name and label; looks : the number, among ``names``, that a line is drawn as; thresholds : by label
+    curves, thresholds : by name and label; looks : the number, among ``names``, that a line is drawn as
     """
     labels = list(next(iter(curves.values())))
     figure, panels = small_multiples(labels)
     grid = np.linspace(0, 1, POINTS)
     for axes, label in zip(panels, labels, strict=True):
-        if (threshold := thresholds.get(label)) is not None:
-            axes.axvline(threshold, color=FAINT, linewidth=0.7)
         for name, own in curves.items():
             axes.plot(grid, 100 * f1_at(own[label], grid), linewidth=1.0, **look(looks[name]))
+            place = thresholds[name][label]
+            value = f1_at(own[label], np.array([place]))[0]
+            axes.plot(place, 100 * value, linestyle="none", ms=3.2, clip_on=False, **dot(looks[name]))
     panels[0].set_xlim(0, 1)
     panels[0].set_ylim(0, 104)
     panels[0].set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -96,11 +97,36 @@ def f1_figure(
     figure.supxlabel("threshold", fontsize=7.5, y=0.0, va="bottom")
     figure.supylabel("F1 (%)", fontsize=7.5, x=0.004, ha="left")
     if len(names) > 1:
+        legend_above(figure, [_line(number) for number in range(len(names))], list(names))
+    return figure
+
+
+def psd_roc_figure(rocs: Mapping[str, Mapping[str, Psds]], looks: Mapping[str, int], names: Sequence[str]) -> Figure:
+    """Found against false events over all thresholds: a panel for each way to compare, a line a run.
+
+    rocs : by run and by what the PSDS is called; looks : the number, among ``names``, that a run is drawn as
+    """
+    first = next(iter(rocs.values()))
+    figure = new_figure(2.25)
+    panels = figure.subplots(1, len(first), sharey=True, squeeze=False)[0]
+    for axes, (name, shown) in zip(panels, first.items(), strict=True):
+        most = shown.parameters.e_max
+        for run, own in rocs.items():
+            roc = own[name].roc
+            rate = np.concatenate([[0.0], roc.rate, [max(most, roc.rate[-1] if len(roc.rate) else 0.0)]])
+            ratio = np.concatenate([[0.0], roc.ratio, roc.ratio[-1:] if len(roc.ratio) else [0.0]])
+            axes.step(rate, ratio, where="post", linewidth=1.0, **look(looks[run]))
+        axes.set_title(f"{name}: {shown.value:.3f}" if len(rocs) == 1 else name, loc="left")
+        axes.set_xlim(0, most)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("effective false positives per hour")
+        axes.grid(True)
+    panels[0].set_ylabel("effective true positive ratio")
+    if len(names) > 1:
         from matplotlib.lines import Line2D
 
-        legend_above(
-            figure, [Line2D([], [], linewidth=1.0, **look(number)) for number in range(len(names))], list(names)
-        )
+        handles = [Line2D([], [], linewidth=1.0, **look(number)) for number in range(len(names))]
+        legend_above(figure, handles, list(names))
     return figure
 
 

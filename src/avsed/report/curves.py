@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from avsed.metrics.candidates import curves_of_scores
+from avsed.metrics.psds import SCENARIOS, Psds, PsdsParameters, psds
 from avsed.metrics.sweep import Curve, Sweeps
 from avsed.metrics.sweeps import clip_sweep, event_sweep, segment_sweep
+from avsed.postprocessing.candidates import Saying
 from avsed.report.loading import Evaluated
 from avsed.scores import Scores
 from avsed.tables import labels_of
@@ -66,29 +67,24 @@ def clip_curves(scores: Mapping[str, Scores], labels: Mapping[str, frozenset[str
     }
 
 
-def f1_curves(run: Evaluated) -> dict[str, dict[str, Curve]]:
+def said_by(run: Evaluated) -> Saying:
+    """What the run says of each class at every threshold, by its own post-processing."""
+    scores = list(run.scores.values())
+    return Saying(scores, run.config.postprocessing, labels=run.labels, clips=tuple(run.reference))
+
+
+def f1_curves(run: Evaluated, said: Saying) -> dict[str, dict[str, Curve]]:
     """Clip-, segment- and event-based F1 against the threshold, by measure (clip, segment, event) and label.
 
-    Frame scores pass the run's median filter first (see `median_scores`): at the threshold of the decisions, the curves give the run's own
-    scores.
+    At the threshold of its decisions, the curves give the run's own scores (unless something works on the events after the threshold,
+    see `avsed.postprocessing.options.PostprocessingConfig.sweepable`).
     """
     given, labels = run.config.metrics, run.labels
-    filtered = [
-        replace(one, frames=median_scores(one.frames, run.config.postprocessing.median_filter))
-        for one in run.scores.values()
-    ]
-
     sweeps: dict[str, Sweeps] = {
         "clip": clip_sweep(run.scores.values(), labels_of(run.reference), labels=labels),
-        "segment": segment_sweep(
-            curves_of_scores(filtered, clips=tuple(run.reference), labels=labels),
-            run.reference,
-            labels=labels,
-            resolution=given.segment,
-            durations=run.durations,
-        ),
+        "segment": segment_sweep(said, run.reference, labels=labels, resolution=given.segment, durations=run.durations),
         "event": event_sweep(
-            curves_of_scores(filtered, clips=tuple(run.reference), labels=labels),
+            said,
             run.reference,
             labels=labels,
             onset_collar=given.onset_collar,
@@ -100,23 +96,26 @@ def f1_curves(run: Evaluated) -> dict[str, dict[str, Curve]]:
     return {name: {label: own[label].curve() for label in labels} for name, own in sweeps.items()}
 
 
+def psd_rocs(run: Evaluated, said: Saying) -> dict[str, Psds]:
+    """The PSDS of DCASE's scenarios, and that of the configuration, by what they are called."""
+    wanted = {f"scenario {number}": parameters for number, parameters in SCENARIOS.items()}
+    if run.config.metrics.psds is not None:
+        wanted["metrics.psds"] = PsdsParameters(**run.config.metrics.psds.model_dump())
+    return {
+        name: psds(
+            said,
+            run.reference,
+            labels=run.labels,
+            durations=run.durations,
+            parameters=parameters,
+            keep_steps=False,
+        )
+        for name, parameters in wanted.items()
+    }
+
+
 def f1_at(curve: Curve, thresholds: np.ndarray) -> np.ndarray:
     """F1 at thresholds, float64 (n,): 0 where nothing is said, NaN for a class that the reference lacks."""
     reached = np.searchsorted(-curve.threshold, -thresholds, side="right")
     nothing = 0.0 if len(curve.f1) == 0 or np.isfinite(curve.f1[-1]) else np.nan
     return np.concatenate([[nothing], curve.f1])[reached]
-
-
-def median_scores(frames: np.ndarray, length: int) -> np.ndarray:
-    """The median of ``length`` scores around each frame, edges reflected: float32 (frames, classes).
-
-    Where it reaches a threshold is where the median filter of the decisions at that threshold says yes, for every threshold: so one
-    filtering serves all.
-
-    frames : float32 (frames, classes); length : odd, >= 1
-    """
-    if length == 1 or len(frames) == 0:
-        return frames
-    padded = np.pad(frames, ((length // 2, length // 2), (0, 0)), mode="symmetric")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, length, axis=0)  # (frames, classes, length)
-    return np.partition(windows, length // 2, axis=-1)[..., length // 2]

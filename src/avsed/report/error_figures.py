@@ -27,6 +27,7 @@ from avsed.report.style import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CELL = (0.0, 0.40, 0.65)  # colour of the confusion's cells
 NUMBERED = 16  # classes up to which the cells hold numbers
 LOOKS = {
     "correct": (GREEN, ""),
@@ -49,7 +50,8 @@ def confusion_figure(table: np.ndarray, labels: Sequence[str]) -> Figure:
 
     table : float64 (classes + 1, classes + 1), see `avsed.report.confusion`
     """
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 
     names = [*map(short, labels), "nothing"]
     side = len(names)
@@ -59,15 +61,15 @@ def confusion_figure(table: np.ndarray, labels: Sequence[str]) -> Figure:
     axes = figure.subplots()
     sums = table.sum(axis=1, keepdims=True)
     shares = np.divide(table, sums, where=sums > 0, out=np.zeros_like(table))
-    colours = LinearSegmentedColormap.from_list("blues", ["#f2f5f8", "#9cc6e3", BLUE, "#00365a"])
+    colours = LinearSegmentedColormap.from_list("depth", [(*CELL, 0.05), (*CELL, 1.0)])  # on any background
     edges = np.arange(side + 1) - 0.5
-    mesh = axes.pcolormesh(
+    axes.pcolormesh(
         edges, edges, np.where(table > 0, shares, np.nan), cmap=colours, vmin=0, vmax=1, edgecolors=GRID, linewidth=0.3
     )
     if numbered:
         for (row, column), value in np.ndenumerate(table):
             if value > 0:
-                shade = "#ffffff" if shares[row, column] > 0.58 else "#101113"
+                shade = "#ffffff" if shares[row, column] > 0.6 else INK
                 text = f"{value:.0f}" if value >= 0.95 else f"{value:.1f}".lstrip("0")
                 axes.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
     axes.set_aspect("equal")
@@ -85,8 +87,11 @@ def confusion_figure(table: np.ndarray, labels: Sequence[str]) -> Figure:
     axes.set_ylabel("sounds (reference)")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(True)
-    bar = figure.colorbar(mesh, ax=axes, shrink=min(1.0, 2.2 / (cell * side)), aspect=18, pad=0.02)
+    steps = ScalarMappable(BoundaryNorm(np.linspace(0, 1, 11), 256), colours)
+    bar = figure.colorbar(steps, ax=axes, shrink=min(1.0, 2.2 / (cell * side)), aspect=18, pad=0.02)
+    bar.solids.set_edgecolor("none")  # type: ignore[union-attr]
     bar.set_label("share of the row")
+    bar.ax.minorticks_off()
     bar.set_ticks([0, 0.5, 1], labels=["0", "½", "1"])
     bar.outline.set_linewidth(0.6)
     return figure

@@ -6,10 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avsed.features.provenance import MARK
+from avsed.postprocessing.files import describe
 from avsed.report.loading import Evaluated
 from avsed.timeline import format_seconds
 
-UNITS = {"segment": " s", "onset_collar": " s", "offset_collar": " s", "median_filter": " frames"}
+UNITS = {
+    "segment": " s",
+    "onset_collar": " s",
+    "offset_collar": " s",
+    "median_filter": " frames",
+    "minimum_gap": " s",
+    "minimum_duration": " s",
+}
+LEFT_OUT = ("resamples", "confidence")  # the foot of the page tells of them
 HASH = 12  # characters of a hash that are shown
 
 
@@ -72,21 +81,29 @@ def _provenance(told: Mapping[str, Any]) -> str:
 
 
 def _tuned(results: Mapping[str, Any]) -> str:
-    told = results.get("tuned_on") or results.get("postprocessing", {}).get("tuned_on")
-    if not told:
-        return "nothing: the decisions are those of the configuration"
-    return _split(str(told["split"]), told) if isinstance(told, Mapping) and "sha256" in told else str(told)
+    """What the decisions were tuned on."""
+    preset = results.get("preset")
+    return "nothing: the decisions are those of the configuration" if preset is None else describe(preset)
 
 
 def _values(values: Mapping[str, Any]) -> str:
-    """Names and values; of a value for each class, only that there is one."""
+    """Names and values."""
     told = []
     for name, value in values.items():
-        if name == "tuned_on" or value is None:
+        if name in LEFT_OUT or value is None:
             continue
-        text = f"for each of {len(value)} classes" if isinstance(value, Mapping) else _number(value)
-        told.append(f"{name.replace('_', ' ')} {text}{UNITS.get(name, '')}")
+        unit = UNITS.get(name, "")
+        if isinstance(value, Mapping):
+            text = "(" + ", ".join(f"{label} {_with_unit(own, unit)}" for label, own in value.items()) + ")"
+        else:
+            text = _with_unit(value, unit)
+        told.append(f"{name.replace('_', ' ')} {text}")
     return ", ".join(told)
+
+
+def _with_unit(value: Any, unit: str) -> str:
+    """A number with its unit; text, such as ``0.5 s``, has its own."""
+    return value if isinstance(value, str) else f"{_number(value)}{unit}"
 
 
 def _number(value: Any) -> str:

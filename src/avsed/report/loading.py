@@ -18,14 +18,14 @@ from avsed.tables import read_events
 
 # What may differ between trainings of one setting.
 OWN = ("seed", "device", "threads", "data.root", "training.memory", "training.checkpoint_minutes")
-DECISIONS = "postprocessing."  # tuned for each training by itself
+DECISIONS = "postprocessing."  # a preset of one name is tuned for each training by itself
 
 
 @dataclass(frozen=True)
 class Evaluated:
     """A run that was scored on a split.
 
-    name : what the report calls it; config : of the training, with the evaluation's post-processing and metrics
+    name : what the report calls it; folder : the run's; config : of the training, with the evaluation's post-processing and metrics
     about : ``run.json``; results : ``results/SPLIT.json``
     scores : of each clip; events, reference : what the system found, and what there is; durations : seconds of each clip
     log : records of the training
@@ -67,6 +67,7 @@ class Setting:
 def load_runs(folders: Sequence[str | Path], *, split: str | None = None) -> list[Evaluated]:
     """Read runs for one report.
 
+    folders : of runs, or results in them (``RUN/results/NAME.json``)
     split : by default each run's test split
 
     Raises CheckpointError for a folder that is no run, is not evaluated (naming the command), or whose classes or clips are not those of
@@ -100,7 +101,7 @@ def load_run(folder: str | Path, *, split: str | None = None, name: str | None =
             f"{stored.split}' with this one"
         )
     scores = {one.clip: one for one in stored.scores}
-    file = stored.run.events(stored.split)
+    file = stored.file.with_suffix(".tsv")
     if not file.is_file():
         raise CheckpointError(f"{file}: not there; run 'avsed evaluate {stored.run.folder} --split {stored.split}'")
     found = read_events(file, duplicates="keep", problems=[])
@@ -124,8 +125,10 @@ def settings_of(runs: Sequence[Evaluated]) -> list[Setting]:
     groups: dict[str, list[Evaluated]] = {}
     for run in runs:
         values = flatten(run.config.model_dump(mode="json"))
-        kept = {key: value for key, value in values.items() if key not in OWN and not key.startswith(DECISIONS)}
-        groups.setdefault(json.dumps(kept, sort_keys=True), []).append(run)
+        preset = run.results.get("preset", {}).get("name")
+        tuned = DECISIONS if preset is not None else "\0"
+        kept = {key: value for key, value in values.items() if key not in OWN and not key.startswith(tuned)}
+        groups.setdefault(json.dumps([preset, kept], sort_keys=True), []).append(run)
     inputs = ["+".join(own[0].config.inputs) for own in groups.values()]
     settings = []
     for title, own in zip(inputs, groups.values(), strict=True):
@@ -148,13 +151,17 @@ def open_split(run: Evaluated) -> Split:
     return open_data(data.root, splits=data.splits, labels=run.labels, missing="drop").split(run.split)
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
-    """Names of folders, as short as tells them apart."""
-    for depth in range(1, 1 + max(len(folder.absolute().parts) for folder in folders)):
-        names = ["/".join(folder.absolute().parts[-depth:]) for folder in folders]
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What runs are called, as short as tells them apart: by their folders; results in one by its name and theirs."""
+    places = []
+    for path in (path.absolute() for path in paths):
+        run = path.parent.parent
+        places.append(run.with_name(f"{run.name} {path.stem}") if path.suffix == ".json" else path)
+    for depth in range(1, 1 + max(len(place.parts) for place in places)):
+        names = ["/".join(place.parts[-depth:]) for place in places]
         if len(set(names)) == len(names):
             return names
-    twice = next(folder for folder in folders if list(folders).count(folder) > 1)
+    twice = next(place for place in places if places.count(place) > 1)
     raise CheckpointError(f"{twice}: given twice")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from avsed.numbers import NUMBERS
+from avsed.postprocessing.options import by_class
 from avsed.report.loading import Evaluated
 
 CLASS_MEASURES = {
@@ -40,10 +41,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Measure:
-    """A kind of score. percent : whether it is a fraction, shown in percent, of which 1 is best"""
+    """A kind of score. percent : whether tables show it in percent; share : whether it lies in [0, 1], of which 1 is best"""
 
     title: str
     percent: bool
+    share: bool
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,12 @@ def numbers_of(run: Evaluated) -> Numbers:
 
 def measures_of(runs: Sequence[Evaluated]) -> dict[str, Measure]:
     """What all of the runs were scored by, by key."""
-    percent = {number.key: number.percent for number in NUMBERS}
+    known = {number.key: number for number in NUMBERS}
     first, *others = [run.results["numbers"] for run in runs]
     return {
-        key: Measure(str(told["title"]), percent.get(key, True))
-        for key, told in first.items()
-        if all(key in other for other in others)
+        key: Measure(known[key].title, known[key].percent, known[key].percent or known[key].name == "psds")
+        for key in first
+        if key in known and all(key in other for other in others)
     }
 
 
@@ -105,12 +107,15 @@ def mean_of(numbers: Sequence[Numbers]) -> Numbers:
     )
 
 
-def threshold_of(run: Evaluated, label: str) -> float | None:
-    """The threshold that a class's frame probabilities were held against; None if there is not one such number."""
-    told = run.results.get("postprocessing", {}).get("threshold")
-    if isinstance(told, Mapping):
-        told = told.get(label)
-    return float(told) if isinstance(told, int | float) else None
+def thresholds_of(run: Evaluated) -> tuple[dict[str, float], dict[str, float]]:
+    """The thresholds of frame and of clip probabilities, by label."""
+    given = run.config.postprocessing
+    frames = by_class(given.threshold, run.labels, key="threshold")
+    tags = by_class(given.tag_threshold, run.labels, key="tag_threshold")
+    return (
+        dict(zip(run.labels, frames, strict=True)),
+        {label: own if tag is None else tag for label, own, tag in zip(run.labels, frames, tags, strict=True)},
+    )
 
 
 def _all(key: str, numbers: Sequence[Numbers]) -> bool:

@@ -19,12 +19,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """caption : what it says; head : columns; rows : a name and a cell a column; folded : shown when asked for"""
+    """caption : what it says; head : columns; rows : a name and a cell a column; folded : shown when asked for; numbers : short cells"""
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     folded: bool = False
+    numbers: bool = True
 
 
 @dataclass(frozen=True)

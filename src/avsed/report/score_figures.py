@@ -20,7 +20,7 @@ Systems = Mapping[str, tuple[Numbers, Sequence[Numbers]]]
 
 def scores_figure(systems: Systems, measures: Mapping[str, Measure]) -> Figure:
     """Each score in percent: a dot a system with its interval, small open ones for single trainings."""
-    measures = {key: measure for key, measure in measures.items() if measure.percent}
+    measures = {key: measure for key, measure in measures.items() if measure.share}
     count = len(systems)
     figure = new_figure(0.45 + len(measures) * (0.12 + 0.11 * count))
     axes = figure.subplots()
@@ -44,7 +44,7 @@ def scores_figure(systems: Systems, measures: Mapping[str, Measure]) -> Figure:
     axes.set_yticks(np.arange(len(measures)), [measure.title for measure in measures.values()])
     axes.set_ylim(len(measures) - 0.5, -0.5)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("score (%)")
+    axes.set_xlabel("score (%), PSDS × 100")
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
     _bands(axes, len(measures))

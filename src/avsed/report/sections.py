@@ -10,25 +10,28 @@ from typing import TYPE_CHECKING
 from avsed import console
 from avsed.report.choosing import spectra
 from avsed.report.confusion import segment_confusion
-from avsed.report.curve_figures import f1_figure, learning_figure, precision_recall_figure
-from avsed.report.curves import clip_curves, f1_curves
+from avsed.report.curve_figures import f1_figure, learning_figure, precision_recall_figure, psd_roc_figure
+from avsed.report.curves import clip_curves, f1_curves, psd_rocs, said_by
 from avsed.report.error_figures import confusion_figure, kinds_figure
 from avsed.report.errors import KINDS, Collars, error_kinds
 from avsed.report.facts import shared_and_own
 from avsed.report.loading import Evaluated, settings_of
-from avsed.report.numbers import Numbers, class_title, mean_of, measures_of, numbers_of, threshold_of
+from avsed.report.numbers import Numbers, class_title, mean_of, measures_of, numbers_of, thresholds_of
 from avsed.report.page import Figure, Section, Table, Text
 from avsed.report.score_figures import classes_figure, scores_figure
 from avsed.report.style import save
 from avsed.report.timelines import Said, timeline_figure
 from avsed.report.wording import (
+    AVERAGE_PRECISION,
     CLASSES,
     CONFUSION,
     ERRORS,
     F1_CURVES,
     KINDS_OF_EVENTS,
     LEARNING,
+    NOT_SWEEPABLE,
     PRECISION_RECALL,
+    PSD_ROC,
     SCORES,
     TIME_LINES,
     WHY,
@@ -60,7 +63,7 @@ class Sections:
         self.labels = self.first.labels
         held = Counter(event.label for events in self.first.reference.values() for event in events)
         self.held = {label: held[label] for label in self.labels}
-        self.thresholds = {run.name: {label: threshold_of(run, label) for label in self.labels} for run in runs}
+        self.thresholds = {run.name: thresholds_of(run) for run in runs}
 
     def figure(self, name: str, title: str, drawn: Drawn, caption: str) -> Figure:
         console.note(f"figure {name}")
@@ -71,10 +74,10 @@ class Sections:
         shared, own = shared_and_own(self.runs)
         section = Section("systems", "What was trained", parts=[])
         if own:
-            section.parts.append(Table("What differs", ["", *(run.name for run in self.runs)], own))
+            section.parts.append(Table("What differs", ["", *(run.name for run in self.runs)], own, numbers=False))
         if shared:
             caption = "What all have in common" if own else "The training and its evaluation"
-            section.parts.append(Table(caption, [], shared))
+            section.parts.append(Table(caption, [], shared, numbers=False))
         whole = self.first.config.to_yaml()
         section.parts.append(Text(f"The whole configuration of {self.first.name}", whole))
         for run in self.runs[1:]:
@@ -123,25 +126,31 @@ class Sections:
         )
 
     def curves(self) -> Section:
-        tags = labels_of(self.first.reference)
-        curves = {run.name: clip_curves(run.scores, tags) for run in self.runs}
-        drawn = precision_recall_figure(curves, self.system, [one.title for one in self.settings], self.thresholds)
-        caption = PRECISION_RECALL
-        if len(self.runs) == 1:
-            caption += " The number behind a class's name is its average precision in percent."
+        titles = [one.title for one in self.settings]
         section = Section("curves", "Thresholds", parts=[])
+        tags = labels_of(self.first.reference)
+        ranked = {run.name: clip_curves(run.scores, tags) for run in self.runs}
+        of_tags = {name: tags for name, (_, tags) in self.thresholds.items()}
+        drawn = precision_recall_figure(ranked, self.system, titles, of_tags)
+        caption = PRECISION_RECALL + (AVERAGE_PRECISION if len(self.runs) == 1 else "")
         section.parts.append(self.figure("precision-recall", "Precision against recall of each class", drawn, caption))
+        said = {run.name: said_by(run) for run in self.runs}
+        f1 = {run.name: f1_curves(run, said[run.name]) for run in self.runs}
         if len(self.runs) == 1:
-            own = f1_curves(self.first)
-            names = [f"{name}-based" for name in own]
-            drawn = f1_figure(own, {name: n for n, name in enumerate(own)}, names, self.thresholds[self.first.name])
+            own, (of_frames, of_clips) = f1[self.first.name], self.thresholds[self.first.name]
+            places = {name: of_clips if name == "clip" else of_frames for name in own}
+            drawn = f1_figure(own, {name: n for n, name in enumerate(own)}, [f"{name}-based" for name in own], places)
             caption = F1_CURVES.format(what="Clip-, segment- and event-based F1")
         else:
-            events = {run.name: f1_curves(run)["event"] for run in self.runs}
-            titles = [one.title for one in self.settings]
-            drawn = f1_figure(events, self.system, titles, self.thresholds[self.first.name])
+            places = {name: of_frames for name, (of_frames, _) in self.thresholds.items()}
+            drawn = f1_figure({name: own["event"] for name, own in f1.items()}, self.system, titles, places)
             caption = F1_CURVES.format(what="Event-based F1") + " A line is a training."
+        if not all(run.config.postprocessing.sweepable for run in self.runs):
+            caption += " " + NOT_SWEEPABLE
         section.parts.append(self.figure("f1-threshold", "F1 of each class against the threshold", drawn, caption))
+        rocs = {run.name: psd_rocs(run, said[run.name]) for run in self.runs}
+        drawn = psd_roc_figure(rocs, self.system, titles)
+        section.parts.append(self.figure("psd-roc", "PSD-ROC curves", drawn, PSD_ROC))
         return section
 
     def confusion(self) -> Section:
@@ -195,7 +204,9 @@ class Sections:
         count: Counter[str] = Counter()
         for why, clip in shown:
             count[why] += 1
-            said = [Said(run.name, run.scores[clip], run.events[clip], self.thresholds[run.name]) for run in self.runs]
+            said = [
+                Said(run.name, run.scores[clip], run.events[clip], self.thresholds[run.name][0]) for run in self.runs
+            ]
             drawn = timeline_figure(self.first.reference[clip], said, spectrum=found.get(clip), parameters=parameters)
             value = clip_f1[clip]
             told = "nothing sounds and nothing was found" if value != value else f"event-based F1 {100 * value:.0f} %"

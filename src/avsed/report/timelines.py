@@ -26,12 +26,12 @@ BAR, GAP = 0.2, 0.08  # heights in a lane in which probabilities take 1
 
 @dataclass(frozen=True)
 class Said:
-    """What one system says of a clip. thresholds : of frame probabilities, by label; None where there is not one such number"""
+    """What one system says of a clip. thresholds : of frame probabilities, by label"""
 
     name: str
     scores: Scores
     events: Sequence[Event]
-    thresholds: Mapping[str, float | None]
+    thresholds: Mapping[str, float]
 
 
 def spectrum_of(recording: Path, parameters: LogMelParameters) -> FeatureSequence:
@@ -73,9 +73,7 @@ def timeline_figure(
             axes.stairs(
                 one.scores.frames[:, column], one.scores.boundaries, baseline=None, linewidth=0.9, **_edge(style)
             )
-            threshold = one.thresholds.get(label)
-            if threshold is not None:
-                axes.axhline(threshold, color=FAINT, linewidth=0.6, linestyle=(0, (1, 1.5)))
+            axes.axhline(one.thresholds[label], color=FAINT, linewidth=0.6, linestyle=(0, (1, 1.5)))
             for event in one.events:
                 if event.label == label:
                     _bar(axes, event, -(number + 1) * (BAR + GAP), style["color"])
@@ -138,7 +136,6 @@ def _legend(figure: Figure, said: Sequence[Said], referenced: bool) -> None:
         bar, line = Patch(facecolor=COLOURS[number % len(COLOURS)]), Line2D([], [], linewidth=0.9, **look(number))
         handles += [bar, line] if len(said) == 1 else [(bar, line)]
         names += ["detected", "probability"] if len(said) == 1 else [one.name]
-    if any(value is not None for one in said for value in one.thresholds.values()):
-        handles.append(Line2D([], [], color=FAINT, linewidth=0.6, linestyle=(0, (1, 1.5))))
-        names.append("threshold")
+    handles.append(Line2D([], [], color=FAINT, linewidth=0.6, linestyle=(0, (1, 1.5))))
+    names.append("threshold")
     legend_above(figure, handles, names)

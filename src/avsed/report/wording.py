@@ -16,9 +16,18 @@ PRECISION_RECALL = (
     "Precision against recall of each class's tags, as the threshold on the clip probability falls; a line is a training. The mark "
     "stands where the threshold of the decisions puts it (none where nothing reaches it)."
 )
+AVERAGE_PRECISION = " The number behind a class's name is its average precision in percent."
 F1_CURVES = (
-    "{what} of each class as the threshold falls, the same for tags and frames; frame scores pass the median filter of the decisions. The "
-    "thin upright line is the threshold of the decisions."
+    "{what} of each class at every threshold, frame scores filtered as for the decisions. The mark stands at the threshold of the "
+    "decisions."
+)
+NOT_SWEEPABLE = (
+    "Hysteresis, minimum gaps and minimum durations have no part in the curves: they work on what a threshold has left."
+)
+PSD_ROC = (
+    "PSD-ROC: how many events are found at how many false ones, over all thresholds; PSDS is the area under the curve up to the last rate "
+    "shown, divided by that rate. Scenario 1 asks for exact times, scenario 2 not to confuse classes (DCASE 2021 task 4). The ratio is the "
+    "mean over classes less their standard deviation, so that it may fall; a line is a training."
 )
 CONFUSION = (
     "in how many segments of {resolution:g} s the class of the column was detected where that of the row sounds; shades are shares "
@@ -57,7 +66,7 @@ def cell(number: Number, percent: bool, mean: bool) -> str:
     """A number as a table shows it."""
     if not number.defined:
         return "–"
-    scale, digits = (100, 1) if percent else (1, 2)
+    scale, digits = (100, 1) if percent else (1, 3)
     text = f"{scale * number.value:.{digits}f}"
     if number.low is None or number.high is None:
         return text
