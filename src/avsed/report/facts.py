@@ -83,7 +83,11 @@ def _provenance(told: Mapping[str, Any]) -> str:
 def _tuned(results: Mapping[str, Any]) -> str:
     """What the decisions were tuned on."""
     preset = results.get("preset")
-    return "nothing: the decisions are those of the configuration" if preset is None else describe(preset)
+    return (
+        "nothing: the decisions are those of the configuration"
+        if preset is None
+        else describe(preset, results["fingerprint"]["clips"])
+    )
 
 
 def _values(values: Mapping[str, Any]) -> str:
