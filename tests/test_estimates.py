@@ -443,7 +443,7 @@ def test_only_tables_of_a_score_folder_are_matched_without_folder_and_ending(tmp
     with pytest.raises(ScoresError, match=r"a: the reference has 2 clips of this name: a\.wav, a\.mp4"):
         score(tmp_path, tmp_path / "scores", REFERENCE + "a.mp4\t0\t1\tDog\n")
     (tmp_path / "scores/a.wav.tsv").write_text(FRAMES + A)
-    with pytest.raises(ScoresError, match=r"two tables for a\.wav: a and a\.wav|two tables for a\.wav: a\.wav and a"):
+    with pytest.raises(ScoresError, match=r"two clips are a\.wav: a and a\.wav|two clips are a\.wav: a\.wav and a"):
         score(tmp_path, tmp_path / "scores")
     with pytest.raises(AnnotationError, match="would match without their endings"):
         score(tmp_path, put(tmp_path / "p.tsv", "filename\tDog\tCat\na\t1\t1\nb\t1\t1\n"))
@@ -562,3 +562,50 @@ def test_the_real_output_of_the_baseline_of_dcase_2018_scores_as_boxes_and_point
     put(points.with_name("0.9.tsv"), EVENTS)
     found = commands.score(reference, points.parent, settings=["postprocessing.threshold=0.5"])
     assert found.to_dict()["event"] == expected
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize("kind", ["events", "boxes", "points", "tags", "probabilities", "table", "scores"])
+def test_clips_match_without_folders_and_endings_if_asked_for(tmp_path: Path, kind: str) -> None:
+    head, row = "filename\tonset\toffset\tevent_label", "\t0\t1\tDog"
+    own = {
+        "events": f"{head}\nvideo/a.mp4{row}\n",
+        "boxes": f"{head}\tscore\nvideo/a.mp4{row}\t0.9\n",
+        "points": f"{head}\tthreshold\nvideo/a.mp4{row}\t0.5\n",
+        "tags": "filename\tevent_labels\nvideo/a.mp4\tDog\n",
+        "probabilities": "filename\tDog\nvideo/a.mp4\t0.9\n",
+        "table": "filename\tonset\toffset\tDog\nvideo/a.mp4\t0\t1\t0.9\n",
+    }
+    if kind == "scores":
+        path = tmp_path / "e.safetensors"
+        write_scores(
+            path, [Scores("video/a.mp4", ("Dog",), np.float32([[0.9]]), np.array([0.0, 1.0]), np.float32([0.9]))]
+        )
+    else:
+        path = put(tmp_path / "e.tsv", own[kind])
+    reference = put(tmp_path / "r.tsv", f"{head}\naudio/a.wav{row}\n")
+    with pytest.raises(AnnotationError, match=r"would match without folders and endings: .* give --match stem"):
+        commands.score(reference, path)
+    assert commands.score(reference, path, match="stem").clip.micro.f1 == 1.0
+    with pytest.raises(AnnotationError, match="give --match stem"):
+        commands.score(reference, path, match="name")
+    with pytest.raises(ConfigError, match="--match all: expected exact or name or stem"):
+        commands.score(reference, path, match="all")
+    put(tmp_path / "r.tsv", f"{head}\naudio/a.wav{row}\na.flac{row}\n")
+    with pytest.raises(ScoresError, match=r"the reference has 2 clips of this name: audio/a\.wav, a\.flac"):
+        commands.score(reference, path, match="stem")
+
+
+def test_frame_scores_are_taken_as_they_are_or_as_was_tuned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = np.float32([[0.1], [0.9], [0.1], [0.4], [0.1]])
+    path = tmp_path / "e.safetensors"
+    write_scores(path, [Scores("a.wav", ("Dog",), frames, np.arange(6.0), np.float32([0.9]))])
+    reference = put(tmp_path / "r.tsv", "filename\tonset\toffset\tevent_label\na.wav\t1\t2\tDog\n")
+    assert commands.score(reference, path).event.micro.f1 == 1.0  # which the paper's median filter would drop
+    assert "decisions: median_filter 1, threshold 0.5 (--set postprocessing" in capsys.readouterr().err
+    preset = put(tmp_path / "low.yaml", "postprocessing: {threshold: 0.3, median_filter: 1}\n")
+    assert commands.score(reference, path, postprocessing=preset).event.micro.estimated == 2
+    with pytest.raises(ConfigError, match="give one of them"):
+        commands.score(reference, path, postprocessing=preset, settings=["postprocessing.threshold=0.3"])

@@ -2,7 +2,8 @@
 
 Conventions
 -----------
-* Clips are the same if their names are. Only the tables of a score folder, whose names lack an ending, are also matched by `stem`.
+* Clips are the same if their names are; if asked for, if their names without folders are (``match="name"``), or without folders and
+  endings (``"stem"``). The tables of a score folder, whose names lack an ending, are always matched by `stem`, too.
 * A clip of which an event list or a table of tags says nothing has no events: such tables name only clips in which something was found.
 * A clip without scores has none at any threshold, which is no answer. It is an error, or, if asked for, left out of the reference.
 * A class of the reference without a column is warned of: it counts as never detected.
@@ -11,10 +12,10 @@ Conventions
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Literal, TypeVar
 
 from avsed.annotations import Tags
 from avsed.errors import AnnotationError, ScoresError, nearest
@@ -24,13 +25,24 @@ from avsed.tables import Problem, check_labels, labels_of
 from avsed.units import check_durations, check_event_times, check_frame_times
 
 SHOWN = 5
+T = TypeVar("T")
 MissingClips = Literal["error", "drop"]
-ALIKE: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("without their folders", lambda name: PurePath(name.replace("\\", "/")).name),
-    ("without their endings", lambda name: name.removesuffix(PurePath(name).suffix) if stem(name) != name else name),
-    ("without folders and endings", lambda name: stem(name.replace("\\", "/"))),
-    ("without a leading Y", lambda name: stem(name.replace("\\", "/")).removeprefix("Y")),
-    ("in lower case", str.casefold),
+Match = Literal["exact", "name", "stem"]
+PARTS: Mapping[str, Callable[[str], str]] = {
+    "name": lambda name: PurePath(name.replace("\\", "/")).name,
+    "stem": lambda name: stem(name.replace("\\", "/")),
+}
+RENAME = "rename one like the other"
+ALIKE: tuple[tuple[str, Callable[[str], str], str], ...] = (
+    ("without their folders", PARTS["name"], "give --match name"),
+    (
+        "without their endings",
+        lambda name: name.removesuffix(PurePath(name).suffix) if stem(name) != name else name,
+        "give --match stem",
+    ),
+    ("without folders and endings", PARTS["stem"], "give --match stem"),
+    ("without a leading Y", lambda name: stem(name.replace("\\", "/")).removeprefix("Y"), RENAME),
+    ("in lower case", str.casefold, RENAME),
 )
 
 
@@ -56,12 +68,14 @@ def align(
     *,
     labels: Sequence[str],
     missing_clips: MissingClips,
+    match: Match = "exact",
     problems: list[Problem],
 ) -> Aligned:
     """Bring an estimate under the names of a reference.
 
     labels : the classes
     missing_clips : whether clips without scores are an error, or left out
+    match : which part of the clips' names must be the same
     problems : takes what is odd but can be compared
 
     Raises AnnotationError or ScoresError for clips and classes that the reference does not know, and for times of another unit.
@@ -69,9 +83,10 @@ def align(
     check_labels(reference.tags, labels, reference.path)
     for path, own in _said(estimate):
         _check_known(own, labels, path)
-    if estimate.scores is not None and estimate.path.is_dir():
-        names = _by_stem(estimate.clips, reference.tags, estimate.path)
-        estimate = replace(estimate, scores=estimate.scores.chosen(names))
+    if match == "exact" and estimate.scores is not None and estimate.path.is_dir():
+        match = "stem"
+    if match != "exact":
+        estimate = _renamed(estimate, _matched(estimate.clips, reference.tags, estimate.path, PARTS[match]))
     _check_clips(estimate, reference)
     heard = set(estimate.clips)
     lacking = tuple(clip for clip in reference.tags if clip not in heard)
@@ -95,11 +110,11 @@ def align(
 
 def alike(names: Sequence[str], known: Collection[str]) -> str:
     """A hint how names that are not known could be matched with those that are, for a message; or the nearest known one."""
-    for how, key in ALIKE:
+    for how, key, way in ALIKE:
         keyed = {key(name): name for name in known}
         pairs = [(name, keyed[key(name)]) for name in names if key(name) in keyed]
         if pairs:
-            return f"; {len(pairs)} of them would match {how}: {pairs[0][0]!r} and {pairs[0][1]!r}; rename one like the other"
+            return f"; {len(pairs)} of them would match {how}: {pairs[0][0]!r} and {pairs[0][1]!r}; {way}"
     return nearest(names[0], known)
 
 
@@ -121,22 +136,54 @@ def _check_known(own: Tags, labels: Sequence[str], path: Path) -> None:
         raise AnnotationError(f"{error}\n(classes that the reference lacks: --set 'data.labels=[A, B, C]')") from error
 
 
-def _by_stem(clips: Sequence[str], known: Collection[str], folder: Path) -> dict[str, str]:
-    """The name in the reference -> the name of the table; tables of clips that are not known keep theirs."""
-    stems: defaultdict[str, list[str]] = defaultdict(list)
+def _matched(clips: Sequence[str], known: Collection[str], path: Path, part: Callable[[str], str]) -> dict[str, str]:
+    """The name in the reference -> the name in the estimate; clips that are not known keep theirs.
+
+    part : what of two names must be the same, unless they are the same anyway
+
+    Raises ScoresError for names that cannot be told apart.
+    """
+    parts: defaultdict[str, list[str]] = defaultdict(list)
     for name in known:
-        stems[stem(name)].append(name)
+        parts[part(name)].append(name)
     names: dict[str, str] = {}
     for clip in clips:
-        found = [clip] if clip in known else stems.get(clip, [clip])
+        found = [clip] if clip in known else parts.get(part(clip), [clip])
         if len(found) > 1:
             raise ScoresError(
-                f"{folder}: {clip}: the reference has {len(found)} clips of this name: {', '.join(found[:SHOWN])}"
+                f"{path}: {clip}: the reference has {len(found)} clips of this name: {', '.join(found[:SHOWN])}"
             )
         if found[0] in names:
-            raise ScoresError(f"{folder}: two tables for {found[0]}: {names[found[0]]} and {clip}")
+            raise ScoresError(f"{path}: two clips are {found[0]}: {names[found[0]]} and {clip}")
         names[found[0]] = clip
     return names
+
+
+def _renamed(estimate: Estimate, names: Mapping[str, str]) -> Estimate:
+    """The same under other names: new name -> name there."""
+    if estimate.scores is not None:
+        return replace(estimate, scores=estimate.scores.chosen(names))
+    if estimate.probabilities is not None:
+        new = {old: name for name, old in names.items()}
+        own = estimate.probabilities
+        return replace(estimate, probabilities=replace(own, clips=tuple(new[clip] for clip in own.clips)))
+    if estimate.points is not None:
+        points = tuple(
+            point._replace(events={name: point.events[old] for name, old in names.items() if old in point.events})
+            for point in estimate.points
+        )
+        return replace(estimate, points=points)
+    return Estimate(
+        estimate.path,
+        estimate.form,
+        events=_under(estimate.events, names),
+        boxes=_under(estimate.boxes, names),
+        tags=_under(estimate.tags, names),
+    )
+
+
+def _under(own: dict[str, T] | None, names: Mapping[str, str]) -> dict[str, T] | None:
+    return None if own is None else {name: own[old] for name, old in names.items()}
 
 
 def _check_clips(estimate: Estimate, reference: Reference) -> None:

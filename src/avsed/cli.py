@@ -45,6 +45,14 @@ Postprocessing = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(metavar="NAME|FILE", help="Post-processing that 'avsed tune' has found, or of a YAML file."),
 ]
+MatchOption = Annotated[
+    str,
+    typer.Option(
+        "--match",
+        metavar="exact|name|stem",
+        help="Part of clips' names that must be the same: without folders, or endings.",
+    ),
+]
 Device = Annotated[Optional[str], typer.Option(help="auto, cpu, cuda or cuda:N.")]  # noqa: UP045
 
 
@@ -269,13 +277,28 @@ def score(
     missing_clips: Annotated[
         str, typer.Option(metavar="error|drop", help="What about clips without scores: an error, or left out.")
     ] = "error",
+    match: MatchOption = "exact",
+    postprocessing: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="File of post-processing for frame scores, as 'avsed tune' writes it; default: none but 0.5."
+        ),
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the output of any system with reference annotations; no training is needed."""
     from avsed.commands import score as run_score
 
-    found = run_score(reference, estimate, durations=durations, missing_clips=missing_clips, settings=settings or ())
+    found = run_score(
+        reference,
+        estimate,
+        durations=durations,
+        missing_clips=missing_clips,
+        match=match,
+        postprocessing=postprocessing,
+        settings=settings or (),
+    )
     _print(found.to_dict(), as_json, found.render)
 
 
@@ -291,6 +314,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one, scored on the same clips.")],
     reference: Annotated[Optional[Path], typer.Option(help="Reference, for outputs that are no runs.")] = None,  # noqa: UP045
     durations: Annotated[Optional[Path], typer.Option(help="Table of filename, duration, with --reference.")] = None,  # noqa: UP045
+    match: MatchOption = "exact",
     split: Annotated[Optional[str], typer.Option(help="Split of runs; default: the test split.")] = None,  # noqa: UP045
     settings: Settings = None,
     as_json: AsJson = False,

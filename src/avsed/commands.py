@@ -11,7 +11,7 @@ from avsed.config import Config, load_config
 from avsed.errors import ConfigError
 from avsed.features.options import LOGMEL
 from avsed.files import write_json
-from avsed.postprocessing.files import find_preset, mark_clips
+from avsed.postprocessing.files import find_preset, mark_clips, read_preset
 from avsed.run import Run
 
 if TYPE_CHECKING:
@@ -195,20 +195,26 @@ def score(
     *,
     durations: str | Path | None = None,
     missing_clips: str = "error",
+    match: str = "exact",
+    postprocessing: str | Path | None = None,
     settings: Sequence[str] = (),
 ) -> Evaluation:
     """Compare the output of any system with reference annotations, in every form that `avsed.estimate_files.read_estimate` tells.
 
     missing_clips : ``drop`` leaves clips without scores out, which are an error otherwise; clips that an event list lacks have no events
+    match : clips are the same if their names are (``exact``), their names without folders (``name``), or without endings, too (``stem``)
+    postprocessing : file of post-processing, as 'avsed tune' writes it; by default frame scores are taken as they are, without a filter
 
     An event that stands twice in the reference counts once, in the estimate twice: a system answers for all that it says.
     """
     from avsed.scoring import score as run_score
 
-    if missing_clips not in ("error", "drop"):
-        raise ConfigError(f"--missing-clips {missing_clips}: expected error or drop")
-    wanted: Literal["error", "drop"] = "drop" if missing_clips == "drop" else "error"
-    return run_score(reference, estimate, durations=durations, missing_clips=wanted, config=load_config(None, settings))
+    config = load_config(None, ["postprocessing.median_filter=1", *settings])
+    if postprocessing is not None:
+        if any(setting.startswith("postprocessing.") for setting in settings):
+            raise ConfigError("--postprocessing and --set postprocessing.…: give one of them")
+        config = config.model_copy(update={"postprocessing": read_preset(Path(postprocessing)).config})
+    return run_score(reference, estimate, durations=durations, missing_clips=missing_clips, match=match, config=config)
 
 
 def report(

@@ -116,6 +116,7 @@ def compare(
     *,
     reference: str | Path | None = None,
     durations: str | Path | None = None,
+    match: str = "exact",
     split: str | None = None,
     settings: Sequence[str] = (),
 ) -> Comparison:
@@ -129,7 +130,7 @@ def compare(
     Raises AvsedError if something is not there, or the two were not scored on the same clips and labels.
     """
     sides = [
-        _evaluations(Path(path), reference=reference, durations=durations, split=split, settings=settings)
+        _evaluations(Path(path), reference=reference, durations=durations, match=match, split=split, settings=settings)
         for path in (first, second)
     ]
     (one, mark), *others = [pair for side in sides for pair in side]
@@ -177,6 +178,7 @@ def _evaluations(
     *,
     reference: str | Path | None,
     durations: str | Path | None,
+    match: str,
     split: str | None,
     settings: Sequence[str],
 ) -> list[tuple[Evaluation, str]]:
@@ -184,7 +186,7 @@ def _evaluations(
     if reference is not None:
         from avsed.commands import score
 
-        evaluation = score(reference, path, durations=durations, settings=settings)
+        evaluation = score(reference, path, durations=durations, match=match, settings=settings)
         return [(evaluation, evaluation.about["fingerprint"]["sha256"])]
     inside = sorted(folder for folder in path.glob("*") if Run(folder).config_file.is_file()) if path.is_dir() else []
     stored = [read_stored(own, split=split, settings=settings) for own in inside or [path]]

@@ -91,7 +91,7 @@ class Evaluation:
             "headline": {name: plain(value) for name, value in self.headline().items()},
             "numbers": {
                 number.key: {
-                    "title": number.title,
+                    "title": numbers.title(number, self.measures[number.measure]),
                     **(numbers.to_dict(own[number.key]) if own else {"value": plain(self.values[number.key])}),
                 }
                 for number in numbers.names(self.measures)
@@ -118,9 +118,10 @@ class Evaluation:
         yield _Widest([self._table(rates=True), self._table(rates=False)])
         own, _ = self.intervals
         shown = numbers.names(self.measures)
-        width = max(len(number.title) for number in shown)
+        titles = {number: numbers.title(number, self.measures[number.measure]) for number in shown}
+        width = max(map(len, titles.values()))
         for number in sorted(shown, key=lambda number: number.key in PAPER):  # the paper's last, where people look
-            line = f"{number.title:<{width}}  {numbers.told(number, self.values[number.key]):>8}"
+            line = f"{titles[number]:<{width}}  {numbers.told(number, self.values[number.key]):>8}"
             yield line + (f"   {numbers.told_interval(number, own[number.key])}" if own else "")
         if own:
             yield (

@@ -81,6 +81,13 @@ def names(measures: Mapping[str, Measured]) -> list[Number]:
     return [number for number in NUMBERS if number.measure in measures]
 
 
+def title(number: Number, metric: Measured) -> str:
+    """What the number is called; that of tags says what they come from."""
+    if number.measure == "clip":
+        return number.title.replace("clip-based", str(metric.definition["name"]))
+    return number.title
+
+
 def values(measures: Mapping[str, Measured]) -> dict[str, float]:
     """The numbers by key; NaN where one is not defined."""
     found = {name: measured(metric) for name, metric in measures.items()}

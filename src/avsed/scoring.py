@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 
 from avsed import console
-from avsed.aligning import Aligned, MissingClips, align
+from avsed.aligning import Aligned, Match, MissingClips, align
 from avsed.annotations import Event, Events
 from avsed.config import Config
 from avsed.data.folder import Clip, Split, fingerprint
-from avsed.errors import AnnotationError
+from avsed.errors import AnnotationError, ConfigError
 from avsed.estimate_files import read_estimate, read_reference
 from avsed.estimates import ClipProbabilities, Estimate
 from avsed.evaluation import Evaluation, evaluate_events, evaluate_scores
 from avsed.measures import measure_ranking, measure_tags
 from avsed.metrics import Candidates, candidates_of_boxes, candidates_of_points
 from avsed.postprocessing import decide_tags
-from avsed.postprocessing.options import by_class
+from avsed.postprocessing.options import PostprocessingConfig, by_class
 from avsed.run import versions
 from avsed.tables import Problem, labels_of, raise_errors
 
@@ -32,13 +32,20 @@ def score(
     estimate: str | Path,
     *,
     durations: str | Path | None,
-    missing_clips: MissingClips,
+    missing_clips: str,
+    match: str,
     config: Config,
 ) -> Evaluation:
     """Compare what a system says, in any of the forms of `read_estimate`, with reference annotations.
 
-    Notes and warnings go to standard error. Raises AnnotationError or ScoresError if it cannot be compared.
+    missing_clips, match : of `MissingClips` and `Match`
+
+    Notes and warnings go to standard error. Raises AnnotationError or ScoresError if it cannot be compared, ConfigError for an
+    unknown choice.
     """
+    for flag, choice, known in (("missing-clips", missing_clips, MissingClips), ("match", match, Match)):
+        if choice not in get_args(known):
+            raise ConfigError(f"--{flag} {choice}: expected {' or '.join(get_args(known))}")
     problems: list[Problem] = []
     truth = read_reference(reference, durations=durations, problems=problems)
     found = read_estimate(estimate, durations=truth.durations, problems=problems)
@@ -47,7 +54,14 @@ def score(
     labels = config.data.labels or tuple(sorted({label for own in truth.tags.values() for label in own}))
     if not labels:
         raise AnnotationError(f"{reference}: no events that would tell the classes; give --set 'data.labels=[A, B, C]'")
-    aligned = align(truth, found, labels=labels, missing_clips=missing_clips, problems=problems)
+    aligned = align(
+        truth,
+        found,
+        labels=labels,
+        missing_clips=cast(MissingClips, missing_clips),
+        match=cast(Match, match),
+        problems=problems,
+    )
     _warn(problems)
     if aligned.silent:
         console.note(
@@ -73,6 +87,8 @@ def _compare(aligned: Aligned, config: Config, about: dict[str, Any]) -> Evaluat
     chosen, metrics = config.postprocessing, config.metrics
     if estimate.scores is not None or estimate.probabilities is not None:
         about["postprocessing"] = chosen.model_dump(mode="json")
+        if estimate.scores is not None:
+            console.note(f"decisions: {_told(chosen)} (--set postprocessing.…, or --postprocessing FILE)")
     if estimate.scores is not None and reference.events is not None:
         return evaluate_scores(
             estimate.scores,
@@ -114,6 +130,12 @@ def _compare(aligned: Aligned, config: Config, about: dict[str, Any]) -> Evaluat
         else measure_tags(reference.tags, labels_of(events), labels=labels, tags_from="events")
     )
     return Evaluation(measures, about, metrics)
+
+
+def _told(chosen: PostprocessingConfig) -> str:
+    """Post-processing in a line: what is not as it is without any."""
+    values = chosen.model_dump(mode="json", exclude_defaults=True) | {"threshold": chosen.threshold}
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _clip_probabilities(estimate: Estimate) -> ClipProbabilities | None:
