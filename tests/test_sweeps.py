@@ -153,6 +153,7 @@ def test_operating_points_count_what_each_list_gives(first: Any, second: Any, re
             assert_same_counts(sweeps, threshold, metric(estimated))
 
 
+@settings(deadline=None, max_examples=30)
 @given(some_scores(), references)
 def test_a_sweep_of_clip_scores_counts_what_the_tags_there_give(scores: list[Scores], reference: Events) -> None:
     tags = {clip: frozenset(event.label for event in own) for clip, own in reference.items()}
@@ -214,6 +215,7 @@ def test_the_best_f1_is_the_greatest_and_its_threshold_reaches_it(scores: list[S
         assert max(curve.f1, default=0.0) == pytest.approx(best.f1, abs=1e-12)
 
 
+@settings(deadline=None, max_examples=30)
 @given(some_scores())
 def test_curves_in_blocks_of_classes_and_pieces_of_clips_say_the_same(scores: list[Scores]) -> None:
     whole = candidates_of_scores(scores, clips=("a", "b", "c"), labels=LABELS)
@@ -280,6 +282,12 @@ def test_overlapping_events_of_one_class_cover_a_stretch_of_time_once() -> None:
     assert (result.micro.correct, result.micro.estimated) == (0, 1)  # half of it is covered, not all
     result = intersection_based(overlapping, {"a": [Event(0.0, 2.0, "Dog")]}, labels=["Dog"], dtc=0.5, gtc=0.5)
     assert (result.micro.correct, result.micro.estimated) == (2, 2)  # each event counts by itself
+
+
+def test_short_events_inside_a_long_one_do_not_hide_it() -> None:
+    reference = {"a": [Event(0.0, 10.0, "Dog"), *(Event(k, k + 0.25, "Dog") for k in range(1, 4))]}
+    result = intersection_based(reference, {"a": [Event(4.0, 9.5, "Dog")]}, labels=["Dog"], dtc=0.5, gtc=0.5)
+    assert (result.micro.correct, result.micro.estimated, result.micro.reference) == (1, 1, 4)
 
 
 def test_seven_tenths_of_an_event_are_seven_tenths_of_it() -> None:
