@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
+from avsed.annotations import Event
+from avsed.config import MetricsConfig, PsdsConfig
 from avsed.errors import AnnotationError, ConfigError, ScoresError
+from avsed.evaluation import evaluate_scores
 from avsed.metrics.candidates import Candidates, Curves
 from avsed.postprocessing import candidates as module
 from avsed.postprocessing import detect_events
@@ -47,6 +51,7 @@ def test_what_is_said_is_what_events_are_detected_at_any_threshold(
 ) -> None:
     own = scores("c", "a", "b")
     whole = list(Saying(own, config, labels=LABELS, clips=CLIPS))
+    monkeypatch.setattr(module, "KEPT", 0)
     monkeypatch.setattr(module, "HELD", 1)  # one class at a time
     pieces = Saying(own, config, labels=LABELS, clips=CLIPS)
     for _ in range(2):  # as often as asked for
@@ -76,3 +81,23 @@ def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(ConfigError, match="Dgo"):
         Saying(scores("a"), PostprocessingConfig(median_filter={"default": 3, "Dgo": 5}), labels=LABELS, clips=CLIPS)
     assert not len(all_of(next(iter(Saying([], paper, labels=LABELS, clips=CLIPS)))).clip)
+
+
+def test_numbers_of_many_classes_are_the_same_but_for_their_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = scores("c", "a", "b")
+    events = {clip: [Event(0.2, 1.0, LABELS[i % 2 + 1]), Event(1.5, 1.9, "Owl")] for i, clip in enumerate("abc")}
+    options = {"labels": LABELS, "durations": dict.fromkeys("abc", 4.0), "metrics": MetricsConfig(resamples=20, psds=PsdsConfig(dtc=0.1, gtc=0.1))}
+    whole, _ = evaluate_scores(own, events, postprocessing=PostprocessingConfig(), **options)
+    monkeypatch.setattr(module, "KEPT", 0)
+    monkeypatch.setattr(module, "HELD", 1)
+    large, _ = evaluate_scores(own, events, postprocessing=PostprocessingConfig(), **options)
+    assert whole.values.keys() == large.values.keys()
+    for key, value in whole.values.items():
+        assert large.values[key] == pytest.approx(value, abs=1e-12, nan_ok=True), key
+    assert whole.values["psds"] > 0 and whole.values["best_segment_macro_f1"] > 0
+    intervals, classes = large.intervals
+    for key, interval in intervals.items():
+        lost = key.startswith(("best_", "psds"))
+        assert lost == bool(np.isnan(interval.low) and not np.isnan(whole.intervals[0][key].low)), key
+    assert classes.keys() == whole.intervals[1].keys()
+    assert "null" in json.dumps(large.to_dict(), allow_nan=False)

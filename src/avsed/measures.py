@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 
+from avsed import console
 from avsed.annotations import Events
 from avsed.config import MetricsConfig
 from avsed.metrics import (
@@ -35,7 +36,9 @@ from avsed.metrics import (
 from avsed.metrics.candidates import Said
 from avsed.metrics.psds import SCENARIOS, PsdsParameters, psds
 from avsed.metrics.ranking import rank_tags
-from avsed.metrics.resampling import Measured
+from avsed.metrics.resampling import Fixed, Measured
+from avsed.metrics.sweep import Best, Sweeps, only_best
+from avsed.postprocessing.candidates import Saying
 from avsed.scores import TagsFrom
 
 CLIP_BASED: dict[str, str] = {
@@ -112,10 +115,50 @@ def measure_all_thresholds(
 ) -> dict[str, Measured]:
     """Of what a system says of each class at every threshold.
 
-    said : candidates of each label; to be gone through once for each metric
+    said : candidates of each label, to be gone through once for each metric
     durations : PSDS needs that of every clip, and is left out if one is missing
+
+    Of so many clips and classes that `Saying` does not hold them at once, only the numbers are kept, not what they follow from:
+    memory stays bounded, and they have no intervals.
     """
-    best: dict[str, Measured] = {
+    clips = tuple(reference)
+    whole = not isinstance(said, Saying) or said.small
+    found: dict[str, Measured]
+    if isinstance(said, Saying) and not said.small:
+        console.note(
+            f"{len(labels)} classes in {len(clips)} clips: numbers over all thresholds without intervals, to save memory"
+        )
+        best: dict[str, dict[str, Best]] = {}
+        definitions = {}
+        for block, own in said.blocks():
+            held = {clip: [event for event in events if event.label in block] for clip, events in reference.items()}
+            for name, sweeps in _sweeps(own, held, block, durations, metrics).items():
+                definitions[name] = sweeps.definition
+                best.setdefault(name, {}).update(sweeps.best())
+        found = {name: only_best(definitions[name], clips, own) for name, own in best.items()}
+    else:
+        found = dict(_sweeps(said, reference, labels, durations, metrics))
+    if durations is None or not durations.keys() >= reference.keys():
+        return found
+    wanted = {"psds1": SCENARIOS[1], "psds2": SCENARIOS[2]}
+    if metrics.psds is not None:
+        wanted["psds"] = PsdsParameters(**metrics.psds.model_dump())
+    for name, parameters in wanted.items():
+        score = psds(said, reference, labels=labels, durations=dict(durations), parameters=parameters, keep_steps=whole)
+        numbers = {"psds": np.asarray(score.value), "class_psds": np.array(list(score.classes.values()))}
+        found[name] = score if whole else Fixed(score.definition, labels, clips, numbers)
+    return found
+
+
+def _sweeps(
+    said: Iterable[Said],
+    reference: Events,
+    labels: tuple[str, ...],
+    durations: Mapping[str, float] | None,
+    metrics: MetricsConfig,
+) -> dict[str, Sweeps]:
+    """Best F1s by name."""
+    return {
         "best_segment": segment_sweep(said, reference, labels=labels, resolution=metrics.segment, durations=durations),
         "best_event": event_sweep(
             said,
@@ -130,13 +173,3 @@ def measure_all_thresholds(
             said, reference, labels=labels, dtc=metrics.intersection_dtc, gtc=metrics.intersection_gtc
         ),
     }
-    if durations is None or not durations.keys() >= reference.keys():
-        return best
-    wanted = {"psds1": SCENARIOS[1], "psds2": SCENARIOS[2]}
-    if metrics.psds is not None:
-        wanted["psds"] = PsdsParameters(**metrics.psds.model_dump())
-    scored = {
-        name: psds(said, reference, labels=labels, durations=dict(durations), parameters=parameters)
-        for name, parameters in wanted.items()
-    }
-    return {**best, **scored}

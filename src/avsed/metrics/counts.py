@@ -34,8 +34,10 @@ class Counts:
     """What a metric counted.
 
     labels : the classes, in the order of the columns; clips : names, in the order of the rows
-    reference, estimated, correct : int64 (clips, classes)
-    substitutions, deletions, insertions : int64 (clips,), over all classes together
+    reference, estimated, correct : integers (clips, classes)
+    substitutions, deletions, insertions : integers (clips,), over all classes together
+
+    They are kept in the smallest type that holds them, a byte in most cases: of 100,000 clips and 300 classes 30 MB each.
     """
 
     labels: tuple[str, ...]
@@ -46,6 +48,12 @@ class Counts:
     substitutions: np.ndarray
     deletions: np.ndarray
     insertions: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, values in vars(self).items():
+            if isinstance(values, np.ndarray):
+                small = np.min_scalar_type(-1 - int(values.max(initial=0)))  # signed: counts are subtracted
+                object.__setattr__(self, name, values.astype(small))
 
 
 @dataclass(frozen=True)

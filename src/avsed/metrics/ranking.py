@@ -122,4 +122,4 @@ def _order(values: np.ndarray, tagged: np.ndarray, clips: np.ndarray) -> tuple[n
     """Clips and tags by falling value, and whether each is the last of those with its value."""
     order = np.argsort(-values, kind="stable")
     falling = values[order]
-    return clips[order], tagged[order], np.append(falling[1:] != falling[:-1], True)
+    return clips[order].astype(np.int32), tagged[order], np.append(falling[1:] != falling[:-1], True)

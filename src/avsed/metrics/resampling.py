@@ -48,6 +48,27 @@ class Measured(Protocol):
 
 
 @dataclass(frozen=True)
+class Fixed:
+    """A metric of which only the numbers of the clips as they are were kept, not what they follow from: it has no intervals.
+
+    numbers : () and (classes,) by name
+    """
+
+    definition: Mapping[str, Any]
+    labels: tuple[str, ...]
+    clips: tuple[str, ...]
+    numbers: Mapping[str, np.ndarray]
+
+    def resampled(self, weights: np.ndarray) -> Numbers:
+        """The numbers where every clip counts once, NaN elsewhere. weights : int64 (resamples, clips)"""
+        whole = np.all(weights == 1, axis=1)
+        return {
+            name: np.where(whole.reshape(-1, *(1 for _ in np.shape(value))), value, np.nan)
+            for name, value in self.numbers.items()
+        }
+
+
+@dataclass(frozen=True)
 class Interval:
     """A number with the interval of its resamples; NaN where it is not defined. resamples : those in which it is defined."""
 

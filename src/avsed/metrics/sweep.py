@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from avsed.metrics.counts import fractions, mean_of_known
+from avsed.metrics.resampling import Fixed
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,17 @@ class Sweeps:
                 for label, best in self.best().items()
             },
         }
+
+
+def only_best(definition: Mapping[str, Any], clips: tuple[str, ...], best: Mapping[str, Best]) -> Fixed:
+    """The best F1s of classes without the steps that they follow from; best : by label"""
+    counts = np.array([(own.correct, own.estimated, own.reference) for own in best.values()], np.int64).reshape(-1, 3).T
+    numbers: dict[str, np.ndarray] = {}
+    names = ("f1", "precision", "recall")
+    each, together = fractions(*counts), fractions(*(counts * (counts[2] > 0)).sum(axis=1))
+    for name, values, micro in zip(names, each, together, strict=True):
+        numbers |= {f"macro_{name}": mean_of_known(values), f"micro_{name}": micro, f"class_{name}": values}
+    return Fixed(definition, tuple(best), clips, numbers)
 
 
 def falling(level: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ from avsed.postprocessing.events import visible
 from avsed.postprocessing.options import PostprocessingConfig, by_class
 from avsed.scores import Scores, ScoreSequence
 
-HELD = 2**28  # bytes of frame scores that are held at once
+KEPT = 2**27  # bytes of frame scores of which everything is kept: candidates take ten times as much at most
+HELD = 2**30  # bytes of frame scores that are held at once otherwise
 
 
 class Saying:
@@ -23,8 +24,10 @@ class Saying:
 
     Thresholds have no part in it, nor have hysteresis, minimum gap and minimum duration, which work on what a threshold has left:
     where ``config.sweepable`` is false, `detect_events` says something else. It is made class by class and as often as it is
-    iterated; of many clips and classes it holds only as many classes at once as fit `HELD`, and goes through the scores for
-    each such block.
+    iterated. Of many clips and classes, which take more than `KEPT`, it holds only as many classes at once as fit `HELD`, and goes
+    through the scores for each such block.
+
+    small : whether everything is kept
 
     labels : the classes to go through; one that the scores lack is never said
     clips : names of all clips, whose places the candidates carry; those without scores included
@@ -44,13 +47,21 @@ class Saying:
             frames = sum(len(scores.boundaries(index)) - 1 for index in range(len(scores)))
         else:
             frames = sum(len(one.frames) for one in scores)
-        self._block = max(1, HELD // max(1, 4 * frames))
+        self.small = 4 * frames * len(self._labels) <= KEPT
+        self._block = len(self._labels) if self.small else max(1, HELD // max(1, 4 * frames))
         self._kept: list[Said] | None = None
+
+    def blocks(self) -> Iterator[tuple[tuple[str, ...], list[Said]]]:
+        """Labels, and what is said of each, as many as are held at once."""
+        said = iter(self)
+        for begin in range(0, len(self._labels), self._block):
+            own = self._labels[begin : begin + self._block]
+            yield own, [next(said) for _ in own]
 
     def __iter__(self) -> Iterator[Said]:
         if self._kept is not None:
             return iter(self._kept)
-        if self._block >= len(self._labels):  # small enough to be kept
+        if self.small:
             self._kept = [said.candidates() if isinstance(said, Curves) else said for said in self._made()]
             return iter(self._kept)
         return self._made()
