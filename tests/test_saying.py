@@ -85,8 +85,9 @@ def test_what_does_not_fit_is_named() -> None:
 
 def test_numbers_of_many_classes_are_the_same_but_for_their_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     own = scores("c", "a", "b")
-    events = {clip: [Event(0.2, 1.0, LABELS[i % 2 + 1]), Event(1.5, 1.9, "Owl")] for i, clip in enumerate("abc")}
-    options = {"labels": LABELS, "durations": dict.fromkeys("abc", 4.0), "metrics": MetricsConfig(resamples=20, psds=PsdsConfig(dtc=0.1, gtc=0.1))}
+    events = {clip: [Event(0.0, 0.6, LABELS[i % 2 + 1]), Event(0.8, 4.0, "Owl")] for i, clip in enumerate("abc")}
+    metrics = MetricsConfig(resamples=20, psds=PsdsConfig(dtc=0.1, gtc=0.1, e_max=10000))
+    options = {"labels": LABELS, "durations": dict.fromkeys("abc", 4.0), "metrics": metrics}
     whole, _ = evaluate_scores(own, events, postprocessing=PostprocessingConfig(), **options)
     monkeypatch.setattr(module, "KEPT", 0)
     monkeypatch.setattr(module, "HELD", 1)
