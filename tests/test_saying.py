@@ -97,8 +97,8 @@ def test_numbers_of_many_classes_are_the_same_but_for_their_intervals(monkeypatc
         assert large.values[key] == pytest.approx(value, abs=1e-12, nan_ok=True), key
     assert whole.values["psds"] > 0 and whole.values["best_segment_macro_f1"] > 0
     intervals, classes = large.intervals
-    for key, interval in intervals.items():
-        lost = key.startswith(("best_", "psds"))
-        assert lost == bool(np.isnan(interval.low) and not np.isnan(whole.intervals[0][key].low)), key
+    for key, interval in intervals.items():  # a resample of three clips may hold each once: then it is known
+        before, lost = whole.intervals[0][key].resamples, key.startswith(("best_", "psds"))
+        assert interval.resamples < before / 2 if lost and before else interval.resamples == before, key
     assert classes.keys() == whole.intervals[1].keys()
     assert "null" in json.dumps(large.to_dict(), allow_nan=False)
