@@ -168,8 +168,8 @@ def make_run(
         frames = np.full((20, len(labels)), 0.1, np.float32)
         for column in {n % len(labels), (n + 1) % len(labels)}:
             if n != len(CLIPS) - 1:  # the last one is silent
-                reference[clip].append(Event(0.2 * (n % 3), 1.0 + 0.2 * column, labels[column]))
-            frames[2 : 8 + column, column] = 0.2 + 0.8 * random.random(6 + column)
+                reference[clip].append(Event(0.2 * (n % 3), 1.0 + 0.2 * (column % 5), labels[column]))
+            frames[2 : 8 + column % 9, column] = 0.2 + 0.8 * random.random(6 + column % 9)
         scores.append(Scores(clip, labels, frames, np.linspace(0, 2, 21), frames.max(0)))
     durations = dict.fromkeys(CLIPS, 2.0)
     about = {

@@ -19,6 +19,7 @@ from avsed.report.style import (
     PURPLE,
     SKY,
     VERMILION,
+    WIDTH,
     legend_above,
     new_figure,
     short,
@@ -53,11 +54,14 @@ def confusion_figure(table: np.ndarray, labels: Sequence[str]) -> Figure:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 
-    names = [*map(short, labels), "nothing"]
+    numbered = len(labels) <= NUMBERED
+    names = [*(short(label, 40 if numbered else 24) for label in labels), "nothing"]
     side = len(names)
-    numbered = side <= NUMBERED + 1
-    cell = 0.36 if numbered else max(0.125, 4.6 / side)  # inches
-    figure = new_figure(1.4 + cell * side)
+    cell = 0.36 if numbered else 0.125  # inches
+    room = 0.056 * max(map(len, names))  # of names
+    figure = new_figure(
+        0.3 + (0.7 if numbered else 1.0) * room + cell * side, width=max(WIDTH, 0.9 + room + cell * side)
+    )
     axes = figure.subplots()
     sums = table.sum(axis=1, keepdims=True)
     shares = np.divide(table, sums, where=sums > 0, out=np.zeros_like(table))

@@ -97,14 +97,14 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def new_figure(height: float, *, arranged: bool = True) -> Figure:
-    """A figure of a height in inches that belongs to no window. arranged : make room for whatever stands beside the axes"""
+def new_figure(height: float, *, width: float = WIDTH, arranged: bool = True) -> Figure:
+    """A figure of a size in inches that belongs to no window. arranged : make room for whatever stands beside the axes"""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.03) if arranged else None
-    figure = Figure(figsize=(WIDTH, height), layout=layout)
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -172,7 +172,7 @@ def small_multiples(titles: Sequence[str], *, columns: int = 5, height: float = 
     return figure, panels
 
 
-def _folded(title: str, length: int = 23) -> str:
+def _folded(title: str, length: int = 21) -> str:
     """A panel's title in at most two lines."""
     if len(title) <= length:
         return title
@@ -185,6 +185,7 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     picture, drawn = io.BytesIO(), io.BytesIO()
     if figure.get_layout_engine() is not None:  # arrange once, not for each file
         figure.draw_without_rendering()
+        figure.draw_without_rendering()  # labels that are aligned find their places in the first pass
         figure.set_layout_engine("none")
     figure.savefig(drawn, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
     figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
@@ -211,4 +212,6 @@ def for_page(svg: str, name: str) -> str:
 
     svg = re.sub(r"<[^>]+>", own, svg)  # in text, < and > are escaped
     svg = re.sub(r"\s*\n\s*", "\n", svg)
-    return svg.replace("<svg ", '<svg role="img" ', 1)
+    width = float(re.search(r'width="([\d.]+)pt"', svg)[1]) / 72  # type: ignore[index]
+    wide = f'style="min-width: {width:.2f}in" ' if width > WIDTH else ""  # it is scrolled, not shrunk
+    return svg.replace("<svg ", f'<svg role="img" {wide}', 1)
