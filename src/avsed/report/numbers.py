@@ -23,7 +23,6 @@ CLASS_MEASURES = {
     "event.class_f1": "event-based F1",
 }
 """Of each class, what is drawn."""
-WORDS = {"class_f1": "F1", "class_ap": "average precision", "class_psds": "PSDS", "class_best_f1": "best F1"}
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,16 @@ def measures_of(runs: Sequence[Evaluated]) -> dict[str, Measure]:
 
 
 def class_title(kind: str) -> str:
-    """What a class's number is called: ``onset.class_f1`` is "onset F1"."""
+    """What a class's number is called: ``onset.class_f1`` is "onset-only F1"."""
     measure, _, name = kind.partition(".")
-    return CLASS_MEASURES.get(kind, f"{measure.replace('_', ' ')} {WORDS.get(name, name)}")
+    overall = {"class_f1": "macro_f1", "class_ap": "map", "class_psds": "psds"}.get(name)
+    title = next((number.title for number in NUMBERS if (number.measure, number.name) == (measure, overall)), kind)
+    return title.replace("mean average", "average").replace("(mAP)", "(AP)").replace(" macro F1", " F1")
+
+
+def in_percent(kind: str) -> bool:
+    """Whether tables show a class's number in percent."""
+    return not kind.endswith(".class_psds")
 
 
 def mean_of(numbers: Sequence[Numbers]) -> Numbers:

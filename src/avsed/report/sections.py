@@ -16,7 +16,7 @@ from avsed.report.error_figures import confusion_figure, kinds_figure
 from avsed.report.errors import KINDS, Collars, error_kinds
 from avsed.report.facts import shared_and_own
 from avsed.report.loading import Evaluated, settings_of
-from avsed.report.numbers import Numbers, class_title, mean_of, measures_of, numbers_of, thresholds_of
+from avsed.report.numbers import Numbers, class_title, in_percent, mean_of, measures_of, numbers_of, thresholds_of
 from avsed.report.page import Figure, Section, Table, Text
 from avsed.report.score_figures import classes_figure, scores_figure
 from avsed.report.style import save
@@ -107,23 +107,28 @@ class Sections:
 
     def classes(self) -> Section:
         caption = f"F1 of each class of {self._what()}: of clips' tags, of segments, of events. {whiskers(self.settings)} {CLASSES}"
-        tables: list[Figure | Table | Text] = []
-        kinds = [told.classes.keys() for told, _ in self._columns()]
-        for kind in [kind for kind in kinds[0] if all(kind in own for own in kinds)]:
-            rows = [
-                [
-                    label,
-                    str(self.held[label]),
-                    *(cell(told.classes[kind][label], True, own) for told, own in self._columns()),
-                ]
-                for label in self.labels
-            ]
-            head = ["class", "events", *self._heads()[1:]]
-            tables.append(Table(f"{class_title(kind)} of each class in percent", head, rows, folded=True))
         drawn = classes_figure(self.systems, self.held)
         return Section(
-            "classes", "Each class", parts=[self.figure("classes", "F1 of each class", drawn, caption), *tables]
+            "classes",
+            "Each class",
+            parts=[self.figure("classes", "F1 of each class", drawn, caption), *self._class_tables()],
         )
+
+    def _class_tables(self) -> Iterator[Table]:
+        """All numbers of each class: of one system in one table, of several in one for each number."""
+        kinds = [told.classes.keys() for told, _ in self._columns()]
+        common = [kind for kind in kinds[0] if all(kind in own for own in kinds)]
+        if len(self.systems) == 1:
+            tables = [("All numbers of each class", common, [class_title(kind) for kind in common])]
+        else:
+            tables = [(f"{class_title(kind)} of each class", [kind], list(self.systems)) for kind in common]
+        for title, chosen, heads in tables:
+            columns = [(kind, told, mean) for kind in chosen for told, mean in self._columns()]
+            rows = []
+            for label, held in self.held.items():
+                cells = [cell(told.classes[kind][label], in_percent(kind), mean) for kind, told, mean in columns]
+                rows.append([label, str(held), *cells])
+            yield Table(f"{title}: F1 and AP in percent", ["class", "events", *heads], rows, folded=True)
 
     def curves(self) -> Section:
         titles = [one.title for one in self.settings]

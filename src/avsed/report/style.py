@@ -76,7 +76,7 @@ RULES: dict[str, Any] = {
     "legend.frameon": False,
     "legend.handlelength": 2.4,
     "figure.facecolor": PAPER,
-    "figure.dpi": 100,
+    "figure.dpi": DPI,
     "savefig.facecolor": PAPER,
     "svg.fonttype": "none",
     "svg.hashsalt": "avsed",
@@ -185,7 +185,6 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     picture, drawn = io.BytesIO(), io.BytesIO()
     if figure.get_layout_engine() is not None:  # arrange once, not for each file
         figure.draw_without_rendering()
-        figure.draw_without_rendering()  # labels that are aligned find their places in the first pass
         figure.set_layout_engine("none")
     figure.savefig(drawn, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
     figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
