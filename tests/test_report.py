@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -26,9 +27,10 @@ from avsed.report.choosing import choose_clips, wanted_clips
 from avsed.report.confusion import segment_confusion
 from avsed.report.curves import f1_at, f1_curves, precision_recall, said_by
 from avsed.report.errors import KINDS, Collars, error_kinds
+from avsed.report.facts import facts_of
 from avsed.report.loading import load_run, load_runs, settings_of
 from avsed.report.making import make_report
-from avsed.report.numbers import mean_of, numbers_of
+from avsed.report.numbers import mean_of, numbers_of, thresholds_of
 from avsed.report.page import Figure, Table
 from avsed.report.sections import Sections
 from avsed.report.style import drawing
@@ -240,6 +242,29 @@ def test_trainings_of_one_setting_are_told_together(runs: list[Path]) -> None:
     )
     single = numbers_of(loaded[2]).overall["segment_micro_f1"]
     assert single.low is not None and single.high is not None and single.low <= single.value <= single.high
+
+
+def test_two_ways_of_deciding_stand_side_by_side(runs: list[Path], tmp_path: Path) -> None:
+    run = Run(shutil.copytree(runs[0], tmp_path / "run"))
+    results = json.loads(run.results("test").read_bytes())
+    tuned = {
+        "split": "validation",
+        "fingerprint": {"clips": 3, "sha256": "2" * 64},
+        "for": "event_macro_f1",
+        "what": ["thresholds"],
+    }
+    results["preset"] = {"name": "tuned", "tuned": tuned, "tuned_on_these_clips": False}
+    results["postprocessing"]["threshold"] = {"default": 0.5, LABELS[0]: 0.25}
+    write_json(run.results("test.tuned"), results)
+    shutil.copy(run.events("test"), run.events("test.tuned"))
+    loaded = load_runs([run.folder, run.results("test.tuned")])
+    assert [run.name for run in loaded] == ["run", "run test.tuned"]
+    assert [len(setting.runs) for setting in settings_of(loaded)] == [1, 1]
+    frames, tags = thresholds_of(loaded[1])
+    assert frames == tags == {label: 0.25 if label == LABELS[0] else 0.5 for label in LABELS}
+    told = facts_of(loaded[1])
+    assert "tuned on validation (3 clips" in told["tuned on"] and f"{LABELS[0]} 0.25" in told["decisions"]
+    assert facts_of(loaded[0])["tuned on"].startswith("nothing")
 
 
 class Page(HTMLParser):
