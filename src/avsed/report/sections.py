@@ -97,7 +97,7 @@ class Sections:
             "Scores",
             parts=[
                 Table(
-                    f"Scores: F1 and mAP in percent, error rates as they are. {brackets(self.settings)}",
+                    f"Scores: F1, mAP and AUROC in percent, the others as they are. {brackets(self.settings)}",
                     self._heads(),
                     rows,
                 ),

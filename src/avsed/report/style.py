@@ -134,7 +134,7 @@ def legend_above(figure: Figure, handles: list[Any], labels: list[str], *, rows:
     for columns in range(count if rows is None else -(-count // rows), 0, -1):
         deep = -(-count // columns)  # a legend is filled column by column
         widths = [max(needed[first : first + deep]) for first in range(0, count, deep)]
-        if sum(widths) <= 112 or columns == 1:
+        if sum(widths) <= 106 or columns == 1:
             break
     before, grown = figure.get_figheight(), 0.05 + LEGEND_ROW * -(-count // columns)
     figure.set_figheight(before + grown)

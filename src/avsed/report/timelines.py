@@ -80,7 +80,7 @@ def timeline_figure(
         axes.axhline(0, color=INK, linewidth=0.4)
         axes.set_ylim(lowest, highest)
         axes.set_yticks([0, 1], ["0", "1"])
-        axes.set_ylabel(short(label, 24), rotation=0, ha="right", va="center")
+        axes.set_ylabel(short(label, 24), rotation=0, ha="right", va="center", y=(0.5 - lowest) / (highest - lowest))
         axes.spines["left"].set_bounds(0, 1)
         axes.spines["bottom"].set_visible(axes is lanes[-1])
         axes.tick_params(axis="x", length=2.5 if axes is lanes[-1] else 0)
