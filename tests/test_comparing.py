@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from avsed.annotations import Event, Events
 from avsed.comparing import compare
@@ -84,6 +86,9 @@ def test_a_better_system_is_better_and_the_same_is_the_same(tmp_path: Path) -> N
     assert other.values == (1.0,)
     assert apart.value == pytest.approx(1.0 - one.values[0])
     assert 0 < apart.low < apart.value < apart.high and apart.p < 0.02
+    printed = io.StringIO()
+    Console(file=printed, width=120).print(*found.render())
+    assert "…" not in printed.getvalue() and "+" in printed.getvalue()  # whole in a file or a pipe
     same = compare(good, good / "results" / "test.json", settings=FEW).found["event_macro_f1"][2]
     assert (same.value, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
 
