@@ -42,11 +42,11 @@ class Figure:
         }
 
     def told(self, number: Number) -> str:
-        """For people: the mean, its spread over trainings, its interval."""
-        spread = (
-            "" if self.deviation is None else f" ± {100 * self.deviation if number.percent else self.deviation:.2f}"
-        )
-        return f"{numbers.told(number, self.interval.value)}{spread} {numbers.told_interval(number, self.interval)}"
+        """For people: the mean, and its spread over trainings."""
+        told = numbers.told(number, self.interval.value)
+        if self.deviation is None:
+            return told
+        return f"{told} ± {100 * self.deviation:.2f}" if number.percent else f"{told} ± {self.deviation:.3f}"
 
 
 @dataclass(frozen=True)
