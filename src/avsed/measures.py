@@ -130,9 +130,9 @@ def measure_all_thresholds(
         )
         best: dict[str, dict[str, Best]] = {}
         definitions = {}
-        for block, own in said.blocks():
-            held = {clip: [event for event in events if event.label in block] for clip, events in reference.items()}
-            for name, sweeps in _sweeps(own, held, block, durations, metrics).items():
+        for label, own in zip(labels, said, strict=True):
+            held = {clip: [event for event in events if event.label == label] for clip, events in reference.items()}
+            for name, sweeps in _sweeps([own], held, (label,), durations, metrics).items():
                 definitions[name] = sweeps.definition
                 best.setdefault(name, {}).update(sweeps.best())
         found = {name: only_best(definitions[name], clips, own) for name, own in best.items()}

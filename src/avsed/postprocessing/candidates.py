@@ -15,7 +15,7 @@ from avsed.postprocessing.events import visible
 from avsed.postprocessing.options import PostprocessingConfig, by_class
 from avsed.scores import Scores, ScoreSequence
 
-KEPT = 2**27  # bytes of frame scores of which everything is kept: candidates take ten times as much at most
+KEPT = 2**26  # bytes of frame scores of which everything is kept: what follows from noise takes thirty times as much
 HELD = 2**30  # bytes of frame scores that are held at once otherwise
 
 
@@ -50,13 +50,6 @@ class Saying:
         self.small = 4 * frames * len(self._labels) <= KEPT
         self._block = len(self._labels) if self.small else max(1, HELD // max(1, 4 * frames))
         self._kept: list[Said] | None = None
-
-    def blocks(self) -> Iterator[tuple[tuple[str, ...], list[Said]]]:
-        """Labels, and what is said of each, as many as are held at once."""
-        said = iter(self)
-        for begin in range(0, len(self._labels), self._block):
-            own = self._labels[begin : begin + self._block]
-            yield own, [next(said) for _ in own]
 
     def __iter__(self) -> Iterator[Said]:
         if self._kept is not None:
