@@ -108,6 +108,16 @@ def test_a_folder_of_runs_is_one_system_trained_several_times(tmp_path: Path) ->
     assert figure.interval.low < figure.interval.value < figure.interval.high
 
 
+def test_trainings_of_two_systems_are_no_pairs(tmp_path: Path) -> None:
+    for system in "ab":
+        for seed in range(2):
+            run(tmp_path / system / str(seed), noise=(0.1, 0.5)[seed], seed=seed)
+    found = compare(tmp_path / "a", tmp_path / "b", settings=FEW).found["clip_micro_f1"]
+    assert found[0].values[0] != found[0].values[1]
+    assert found[2].value == 0
+    assert found[2].low < 0 < found[2].high  # they would be 0 if the first were always drawn with the first
+
+
 def test_event_lists_of_other_systems(tmp_path: Path) -> None:
     truth, half = tmp_path / "truth.tsv", tmp_path / "half.tsv"
     write_events(truth, REFERENCE)

@@ -103,10 +103,10 @@ class Comparison:
                     "–" if apart.p != apart.p else f"{apart.p:.3f}",
                 )
         yield table
-        over = " and trainings" if max(self.trainings) > 1 else ""
+        over = ", and of each one's trainings" if max(self.trainings) > 1 else ""
         yield (
-            f"in brackets: {100 * self.confidence:g} % of {self.resamples} bootstrap resamples of the clips{over}, the same for A "
-            "and B; p: of no difference, two-sided, for each number by itself"
+            f"in brackets: {100 * self.confidence:g} % of {self.resamples} bootstrap resamples of the clips, the same for A and B{over}; "
+            "p: of no difference, two-sided, for each number by itself"
         )
 
 
@@ -153,10 +153,10 @@ def compare(
         if not all(number.key in evaluation.values for side in sides for evaluation, _ in side):
             continue
         figures, means = [], []
-        for side, draws in zip(sides, drawn, strict=True):
+        for place, (side, draws) in enumerate(zip(sides, drawn, strict=True)):
             values = tuple(evaluation.values[number.key] for evaluation, _ in side)
             columns = [draw.numbers[number.key] for draw in draws]
-            means.append(columns[0] if len(columns) == 1 else mean_of_trainings(columns, seed=numbers.SEED))
+            means.append(columns[0] if len(columns) == 1 else mean_of_trainings(columns, seed=numbers.SEED + place))
             figures.append(Figure(values, interval(float(np.mean(values)), means[-1], confidence=metrics.confidence)))
         apart = difference(
             figures[0].interval.value, figures[1].interval.value, means[0], means[1], confidence=metrics.confidence

@@ -10,7 +10,9 @@ Two systems are compared on the same clips and the same draws, so that what make
 of resamples in which the difference lies on the other side of zero, at least 2 / (resamples + 1): what the bootstrap can tell.
 
 Several trainings of one system are drawn, too, with replacement: the interval of their mean then holds for other clips *and* other
-trainings. One training says nothing about others; its interval is one over clips alone.
+trainings. Those of two systems are drawn each by themselves, since no training of one belongs to one of the other. Of n trainings, draws
+spread by the factor sqrt((n - 1) / n) less than other trainings would: of few of them, intervals are too narrow. One training says
+nothing about others; its interval is one over clips alone.
 
 Whatever is drawn is the same for the same seed and clips.
 """
@@ -148,6 +150,7 @@ def mean_of_trainings(resampled: Sequence[np.ndarray], *, seed: int) -> np.ndarr
     """The mean over trainings in every resample, trainings drawn with replacement: float (resamples,).
 
     resampled : of each training, float (resamples,), all of the same draws of clips
+    seed : another one for each system, or the same trainings are drawn of both
     """
     stacked = np.stack(resampled)  # (trainings, resamples)
     count, resamples = stacked.shape
