@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,17 @@ import pytest
 from rich.console import Console
 
 from avsed.annotations import Event, Events
+from avsed.cli import app
 from avsed.comparing import compare
 from avsed.config import Config, load_config
-from avsed.errors import AvsedError, CheckpointError
+from avsed.errors import AnnotationError, AvsedError, CheckpointError, ConfigError
 from avsed.evaluation import evaluate_scores
 from avsed.files import write_json
 from avsed.numbers import NUMBERS
 from avsed.run import Run
 from avsed.scores import Scores, write_scores
 from avsed.stored import read_stored
-from avsed.tables import write_durations, write_events
+from avsed.tables import labels_of, write_durations, write_events, write_tags
 
 CLASSES = ("Cat", "Dog")
 REFERENCE: Events = {
@@ -125,6 +127,56 @@ def test_event_lists_of_other_systems(tmp_path: Path) -> None:
     found = compare(half, truth, reference=truth, settings=FEW).found["event_micro_f1"]
     assert found[1].values == (1.0,)
     assert found[2].value > 0 and found[2].p < 0.02
+
+
+def test_tags_alone_are_compared_too(tmp_path: Path) -> None:
+    truth, half = tmp_path / "truth.tsv", tmp_path / "half.tsv"
+    write_tags(truth, labels_of(REFERENCE))
+    write_tags(half, {clip: own for number, (clip, own) in enumerate(labels_of(REFERENCE).items()) if number % 2})
+    found = compare(half, truth, reference=truth, settings=FEW)
+    assert found.clips == len(REFERENCE)
+    assert found.found["clip_micro_f1"][1].values == (1.0,)
+
+
+def test_names_are_matched_as_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, elsewhere = tmp_path / "truth.tsv", tmp_path / "elsewhere.tsv"
+    write_events(truth, REFERENCE)
+    write_events(elsewhere, {f"video/{clip}": own for clip, own in REFERENCE.items()})
+    few = ["--set", FEW[0], "--json"]
+    with pytest.raises(AnnotationError, match="--match name"):
+        app(["compare", str(elsewhere), str(truth), "--reference", str(truth), *few], standalone_mode=False)
+    capsys.readouterr()
+    app(
+        ["compare", str(elsewhere), str(truth), "--reference", str(truth), "--match", "name", *few],
+        standalone_mode=False,
+    )
+    assert json.loads(capsys.readouterr().out)["numbers"]["event_macro_f1"]["first"]["value"] == 1.0
+
+
+def test_options_that_have_no_meaning_are_refused(tmp_path: Path) -> None:
+    for options, text in (
+        ({"match": "stem"}, "--match stem: .*give --reference"),
+        ({"durations": "d.tsv"}, "--durations d.tsv: .*give --reference"),
+        ({"split": "test", "reference": "a.tsv"}, "--split test: is of runs"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            compare(tmp_path, tmp_path, **options)  # type: ignore[arg-type]
+
+
+def test_numbers_stay_whole_and_undefined_ones_are_null(tmp_path: Path) -> None:
+    silent: Events = {clip: [] for clip in REFERENCE}
+    for seed in range(2):
+        run(tmp_path / "silent" / str(seed), noise=0.1, seed=seed, reference=silent)
+    found = compare(tmp_path / "silent", tmp_path / "silent", settings=FEW)
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert told["numbers"]["event_macro_f1"]["first"]["standard_deviation"] is None
+    for seed in range(2):
+        run(tmp_path / "good" / str(seed), noise=0.05, seed=seed)
+        run(tmp_path / "bad" / str(seed), noise=0.4, seed=seed)
+    console = Console(file=StringIO(), width=120)
+    for part in compare(tmp_path / "bad", tmp_path / "good", settings=FEW).render():
+        console.print(part)
+    assert "…" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:

@@ -322,7 +322,15 @@ def compare(
     """Say by how much two systems differ, and whether that may be chance: paired bootstrap over clips."""
     from avsed.comparing import compare as run_compare
 
-    found = run_compare(first, second, reference=reference, durations=durations, split=split, settings=settings or ())
+    found = run_compare(
+        first,
+        second,
+        reference=reference,
+        durations=durations,
+        match=match,
+        split=split,
+        settings=settings or (),
+    )
     _print(found.to_dict(), as_json, found.render)
 
 

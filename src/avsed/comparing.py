@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avsed import numbers
-from avsed.errors import AvsedError
+from avsed.errors import AvsedError, ConfigError
 from avsed.evaluation import Evaluation
 from avsed.metrics.resampling import Difference, Interval, difference, interval, mean_of_trainings
 from avsed.numbers import NUMBERS, Number, plain
@@ -31,14 +31,15 @@ class Figure:
     @property
     def deviation(self) -> float | None:
         """Standard deviation over trainings (n − 1); None for a single one."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+        with np.errstate(invalid="ignore"):  # a d′ may be infinite
+            return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             **numbers.to_dict(self.interval),
             "trainings": [plain(value) for value in self.values],
-            "standard_deviation": self.deviation,
+            "standard_deviation": None if self.deviation is None else plain(self.deviation),
         }
 
     def told(self, number: Number) -> str:
@@ -90,7 +91,8 @@ class Comparison:
             yield f"{letter}: {name}" + (f" ({count} trainings)" if count > 1 else "")
         yield f"{self.clips} clips, labels {self.fingerprint[:12]}"
         table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-        for heading in ("", "A", "B", "B − A", "p"):
+        table.add_column("")  # titles wrap where there is little room, numbers do not
+        for heading in ("A", "B", "B − A", "p"):
             table.add_column(heading, no_wrap=True)
         for number in NUMBERS:
             if number.key in self.found:
@@ -127,8 +129,14 @@ def compare(
     split : of runs; by default the configuration's test split
     settings : overrides of ``metrics``, for both
 
-    Raises AvsedError if something is not there, or the two were not scored on the same clips and labels.
+    Raises AvsedError if something is not there, or the two were not scored on the same clips and labels; ConfigError for an option that
+    has no meaning with, or without, a reference.
     """
+    for flag, given in (("durations", durations), ("match", None if match == "exact" else match)):
+        if given is not None and reference is None:
+            raise ConfigError(f"--{flag} {given}: is of outputs that are no runs; give --reference, too")
+    if split is not None and reference is not None:
+        raise ConfigError(f"--split {split}: is of runs; outputs compared with --reference have none")
     sides = [
         _evaluations(Path(path), reference=reference, durations=durations, match=match, split=split, settings=settings)
         for path in (first, second)
@@ -165,7 +173,7 @@ def compare(
     return Comparison(
         (str(first), str(second)),
         (len(sides[0]), len(sides[1])),
-        len(one.event.clips),
+        len(next(iter(one.measures.values())).clips),
         mark,
         metrics.resamples,
         metrics.confidence,
