@@ -5,13 +5,12 @@ Every default is the paper's (see ``docs/paper.md``). Unknown keys are errors th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from avsed.data.folder import SplitSource
 from avsed.errors import ConfigError, nearest
@@ -19,19 +18,13 @@ from avsed.explaining import explain, fields
 from avsed.features.logmel import LogMelParameters
 from avsed.features.options import LOGMEL, MODALITIES, ExtractorsConfig
 from avsed.files import write_text
+from avsed.model.options import ModelConfig
 from avsed.postprocessing.options import PostprocessingConfig
+from avsed.sections import Section, Size
+from avsed.training.options import TrainingConfig
 
-PAPER_STEPS = 50_000
 PAPER_SIZES = {True: {"audio": 16, "video": 4}, False: {"audio": 64, "video": 16}}
 """Sizes that pretrained features are reduced to, with and without spectral input beside them (paper, Section 4.3)."""
-
-Size = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, numbers are finite, values do not change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -48,40 +41,6 @@ class DataConfig(Section):
     unlabelled: str | None = Field("unlabeled", description="split of the unlabelled training clips; null for none")
     validation: str | None = Field("validation", description="split scored during training; null for none")
     test: str | None = Field("test", description="split scored by 'avsed evaluate'; null for none")
-
-
-class ModelConfig(Section):
-    """The sizes of the network (paper, Section 2.1)."""
-
-    channels: tuple[Size, ...] = Field((16, 32, 64, 128, 128, 128, 128), description="channels of each convolution")
-    pools: tuple[tuple[Size, Size], ...] = Field(
-        ((2, 2), (2, 2), (1, 2), (1, 2), (1, 2), (1, 2), (1, 2)),
-        description="average pooling (time, frequency) after each",
-    )
-    kernel: int = Field(3, ge=1, description="kernel size of the convolutions in both directions, odd")
-    dropout: float = Field(0.33, ge=0, lt=1, description="dropout rate after each convolution's ReLU")
-    hidden: int = Field(128, ge=1, description="hidden size of the GRU in each direction")
-    layers: int = Field(2, ge=1, description="layers of the GRU")
-
-    @model_validator(mode="after")
-    def _fits(self) -> ModelConfig:
-        if not self.channels or len(self.channels) != len(self.pools):
-            raise ValueError(
-                f"expected a number of channels and a pool for each convolution, got {len(self.channels)} and {len(self.pools)}"
-            )
-        if self.kernel % 2 == 0:
-            raise ValueError(f"the kernel size must be odd, got {self.kernel}")
-        return self
-
-    @property
-    def time_pool(self) -> int:
-        """Spectral frames in one frame of the model (4 in the paper)."""
-        return math.prod(pool[0] for pool in self.pools)
-
-    @property
-    def band_pool(self) -> int:
-        """Mel bands that the pooling joins (128 in the paper)."""
-        return math.prod(pool[1] for pool in self.pools)
 
 
 class FusionConfig(Section):
@@ -117,45 +76,6 @@ class FusionConfig(Section):
             if name not in MODALITIES or name == LOGMEL:
                 raise ValueError(f"sizes: no pretrained extractor is called {name!r}{nearest(name, MODALITIES)}")
         return self
-
-
-class TrainingConfig(Section):
-    """Mean teacher training (paper, Sections 2.3 and 4.3).
-
-    Where ``ramp``, ``decay`` or ``average`` are null, they keep the paper's proportions for other numbers of steps S:
-    ramp S / 4, decay 0.99995^(50000 / S), average 0.999^(50000 / S).
-    """
-
-    steps: int = Field(PAPER_STEPS, ge=1, description="training steps")
-    weak_batch: int = Field(24, ge=1, description="weakly labelled clips in a step")
-    unlabelled_batch: int = Field(24, ge=0, description="unlabelled clips in a step")
-    learning_rate: float = Field(0.001, gt=0, description="highest learning rate of Adam")
-    ramp: int | None = Field(None, ge=0, description="steps of the learning rate's ramp")
-    decay: float | None = Field(None, gt=0, le=1, description="factor on the learning rate at each step after the ramp")
-    average: float | None = Field(None, ge=0, lt=1, description="decay of the teacher's moving average at each step")
-    clip_consistency: float = Field(2.0, ge=0, description="weight of the squared difference of clip probabilities")
-    frame_consistency: float = Field(2.0, ge=0, description="weight of the squared difference of frame probabilities")
-    validations: int = Field(10, ge=0, description="how often the student is scored on validation clips on the way")
-    checkpoint_minutes: float = Field(2.0, ge=0, description="minutes between two checkpoints")
-    precision: Literal["fp32", "tf32", "bf16"] = Field(
-        "fp32", description="arithmetic on a GPU: single, single with 10-bit mantissas in products, or mixed with bf16"
-    )
-    fused: bool = Field(True, description="on a CPU: compiled convolution blocks instead of PyTorch's own layers")
-    memory: Literal["auto", "resident", "stream"] = Field(
-        "auto", description="keep features on the device, or read each batch from the store; auto: keep what fits"
-    )
-
-    @property
-    def ramp_steps(self) -> int:
-        return self.ramp if self.ramp is not None else self.steps // 4
-
-    @property
-    def step_decay(self) -> float:
-        return self.decay if self.decay is not None else 0.99995 ** (PAPER_STEPS / self.steps)
-
-    @property
-    def step_average(self) -> float:
-        return self.average if self.average is not None else 0.999 ** (PAPER_STEPS / self.steps)
 
 
 class PsdsConfig(Section):
