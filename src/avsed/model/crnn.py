@@ -10,6 +10,7 @@ Shapes for ten classes and a clip of ten seconds::
 
 Clips of different lengths share a batch: rows past a clip's end are padding. They are zeroed after every convolution and
 before every pooling, and the GRU runs on packed sequences, so that in evaluation a clip gives the same frames alone or in any batch.
+Gated convolutions, or a transformer or conformer in the GRU's place, keep to the same (`avsed.model.encoders`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import nn
 from avsed.config import Config, ModelConfig
 from avsed.device import upload
 from avsed.model.batch import Batch
+from avsed.model.encoders import AttentionEncoder, GatedBlock
 from avsed.model.fusion import Fusion, Reduced
 from avsed.model.pooling import linear_softmax, real_frames
 from avsed.timeline import pooled_frames
@@ -70,7 +72,7 @@ class ConvolutionBlock(nn.Module):
 
 
 class ConvolutionalEncoder(nn.Module):
-    """The seven convolution blocks: log-mel spectra -> one vector a model frame."""
+    """The convolution blocks, seven in the paper: log-mel spectra -> one vector a model frame."""
 
     def __init__(self, config: ModelConfig, *, bands: int) -> None:
         super().__init__()
@@ -79,8 +81,9 @@ class ConvolutionalEncoder(nn.Module):
                 f"the pools {config.pools} reduce {config.band_pool} bands to one, but the input has {bands}"
             )
         sizes = zip((1, *config.channels), config.channels, config.pools, strict=False)
+        block = GatedBlock if config.convolution == "gated" else ConvolutionBlock
         self.blocks = nn.ModuleList(
-            ConvolutionBlock(i, o, pool=pool, kernel=config.kernel, dropout=config.dropout) for i, o, pool in sizes
+            block(i, o, pool=pool, kernel=config.kernel, dropout=config.dropout) for i, o, pool in sizes
         )
         self.pools = tuple(pool[0] for pool in config.pools)
         self.dims = config.channels[-1]
@@ -116,8 +119,15 @@ class RecurrentEncoder(nn.Module):
         return y[upload(torch.argsort(order), x.device)]  # (clips, frames, dims), in the order given
 
 
+def sequence_encoder(inputs: int, config: ModelConfig) -> RecurrentEncoder | AttentionEncoder:
+    """What joins the frames of a clip: the paper's GRU, or what `avsed.model.encoders` has in its place."""
+    if config.sequence == "gru":
+        return RecurrentEncoder(inputs, config)
+    return AttentionEncoder(inputs, config.attention, conformer=config.sequence == "conformer")
+
+
 class Crnn(nn.Module):
-    """The paper's network: streams of features in, frame and clip probabilities out.
+    """The paper's network, or one with other encoders in its places: streams of features in, frame and clip probabilities out.
 
     classes : number of classes, >= 1
     bands : number of mel bands, which the pools of ``config`` must reduce to one; None for a network without spectral input,
@@ -142,7 +152,7 @@ class Crnn(nn.Module):
         self.convolutions = None if bands is None else ConvolutionalEncoder(config, bands=bands)
         spectral = None if self.convolutions is None else self.convolutions.dims
         self.fusion = Fusion(spectral, pretrained or {}, dropout=dropout, learned=learned)
-        self.recurrent = RecurrentEncoder(self.fusion.dims, config)
+        self.recurrent = sequence_encoder(self.fusion.dims, config)
         self.classifier = nn.Linear(self.recurrent.dims, classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # several times faster in the first layers
 
@@ -178,7 +188,7 @@ class Crnn(nn.Module):
             assert spectra is not None, "the network takes spectra"
             x = self.convolutions(spectra, None if frames is None else upload(frames, spectra.device))
         x = self.fusion(x, batch)  # (clips, length, dims), from (clips, length, channels) and the embeddings
-        x = self.recurrent(x, pooled)  # (clips, length, 2 * hidden)
+        x = self.recurrent(x, pooled)  # (clips, length, the encoder's dims)
         mask = None if pooled is None else upload(real_frames(pooled, x.shape[1]), x.device)
         logits = self.classifier(x)  # (clips, length, classes)
         # In bf16 all probabilities above 0.998 would be 1.
