@@ -38,6 +38,7 @@ class DataConfig(Section):
         (), description="public data sets that the clips come from: marks networks that may have learned from them"
     )
     weak: str = Field("weak", description="split of the weakly labelled training clips")
+    strong: str | None = Field(None, description="split of the training clips with events; see training.strong_batch")
     unlabelled: str | None = Field("unlabeled", description="split of the unlabelled training clips; null for none")
     validation: str | None = Field("validation", description="split scored during training; null for none")
     test: str | None = Field("test", description="split scored by 'avsed evaluate'; null for none")
@@ -186,6 +187,18 @@ class Config(Section):
             raise ValueError(
                 f"features.bands is {self.features.bands}, but model.pools reduce {self.model.band_pool} bands to one"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _strong(self) -> Config:
+        data, size = self.data, self.training.strong_batch
+        if size and data.strong is None:
+            raise ValueError(f"training.strong_batch is {size}, but data.strong names no split of clips with events")
+        for role in ("validation", "test"):
+            if data.strong is not None and data.strong == getattr(data, role):
+                raise ValueError(
+                    f"data.strong and data.{role} are both {data.strong!r}: a training must not learn from what it is scored on"
+                )
         return self
 
     def located(self) -> Config:

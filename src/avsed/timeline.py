@@ -106,6 +106,25 @@ def rows_of_frames(times: np.ndarray, grid: FrameGrid, alignment: Literal["time"
     return nearest_frames(grid.centres, times)
 
 
+def frames_of_event(grid: FrameGrid, onset: float, offset: float) -> slice:
+    """The frames that an event is in: those between the frame boundaries nearest to its onset and to its offset.
+
+    So every frame counts that it covers by more than a half, and neither onsets nor offsets are moved to one side; an event that
+    would lose all its frames so has the one that its middle lies in. Of an event outside the recording the slice is empty.
+
+    onset, offset : seconds, onset <= offset
+    """
+    boundaries = grid.boundaries
+    if grid.count == 0 or onset >= boundaries[-1] or offset <= boundaries[0]:
+        return slice(0, 0)
+    first, stop = nearest_frames(np.array([onset, offset]), boundaries).tolist()
+    if first == stop:
+        middle = np.searchsorted(boundaries, (onset + offset) / 2, side="right") - 1
+        first = int(np.clip(middle, 0, grid.count - 1))
+        stop = first + 1
+    return slice(first, stop)
+
+
 def format_seconds(seconds: float) -> str:
     """``12.3 s``, ``4 min 05 s`` or ``1 h 02 min``, for people."""
     if seconds < 60:

@@ -6,18 +6,19 @@ log-mel map as without. All streams of a clip share one time frame: that of its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from avsed.annotations import Event
 from avsed.config import Config
 from avsed.data.bank import FeatureBank, Prepare, StreamBank
 from avsed.features.options import LOGMEL
 from avsed.features.sequence import FeatureSequence
 from avsed.features.standardise import Standardiser
-from avsed.timeline import FrameGrid, pooled_grid, rows_of_frames, spectral_frames
+from avsed.timeline import FrameGrid, frames_of_event, pooled_grid, rows_of_frames, spectral_frames
 
 
 class Features(Protocol):
@@ -96,6 +97,14 @@ def make_bank(
         [spectral_length(clip, config) for clip in clips],
         time_pool=config.model.time_pool,
     )
+
+
+def frame_targets(events: Iterable[Event], grid: FrameGrid, labels: Sequence[str]) -> np.ndarray:
+    """Which classes sound in which of a clip's frames (`avsed.timeline.frames_of_event`): bool (frames, classes)."""
+    targets = np.zeros((grid.count, len(labels)), bool)
+    for event in events:
+        targets[frames_of_event(grid, event.onset, event.offset), labels.index(event.label)] = True
+    return targets
 
 
 def _span(clip: Streams, config: Config) -> tuple[float, float]:

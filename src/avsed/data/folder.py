@@ -4,6 +4,7 @@
 
     DATA/metadata/weak.tsv          filename, event_labels      weakly labelled training clips
                  /unlabeled.tsv     filename                    unlabelled training clips (may be missing)
+                 /strong.tsv        filename, onset, offset, event_label    training clips with events (may be missing)
                  /validation.tsv    filename, onset, offset, event_label
                  /test.tsv
                  /test_durations.tsv  filename, duration        (may be missing for each split)
@@ -43,7 +44,7 @@ from avsed.tables import (
     table_kind,
 )
 
-TABLES = ("weak", "tags", "unlabeled", "unlabelled", "validation", "test")
+TABLES = ("weak", "tags", "strong", "unlabeled", "unlabelled", "validation", "test")
 NAMES = {"tags": "weak", "unlabelled": "unlabeled"}
 ENDINGS = (".tsv", ".csv")
 TRAINING = ("weak", "unlabeled")

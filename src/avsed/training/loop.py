@@ -16,11 +16,9 @@ import numpy as np
 import torch
 
 from avsed import console
-from avsed.data.bank import FeatureBank, ShuffledStream
-from avsed.device import upload
 from avsed.errors import AvsedError
-from avsed.model.batch import Batch, join
 from avsed.run import Run
+from avsed.training.batches import Batches, TrainingClips
 from avsed.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
 from avsed.training.objective import Losses
 from avsed.training.schedule import learning_rate
@@ -28,7 +26,6 @@ from avsed.training.step import MeanTeacher
 
 LOG_EVERY = 10  # steps
 T = TypeVar("T")
-WEAK, UNLABELLED = 0, 1  # number of each stream, a part of its seed
 
 
 class Interrupted(AvsedError):
@@ -42,32 +39,21 @@ class Interrupted(AvsedError):
         self.exit_status = 128 + number
 
 
-@dataclass(frozen=True)
-class TrainingClips:
-    """What a training learns from: features of weak and unlabelled clips, and the weak clips' tags.
-
-    tags : float32 (weak clips, classes), 0 or 1, on the device
-    """
-
-    weak: FeatureBank
-    tags: torch.Tensor
-    unlabelled: FeatureBank | None
-
-
 @dataclass
 class _Means:
     """Mean losses since the last log line, summed on the device so that no step waits for it."""
 
     steps: int = 0
-    sums: list[torch.Tensor] = field(default_factory=list)
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def add(self, losses: Losses) -> None:
-        self.sums = list(losses) if not self.sums else [a + b for a, b in zip(self.sums, losses, strict=True)]
+        there = {name: value for name, value in losses._asdict().items() if value is not None}
+        self.sums = {name: self.sums[name] + value if self.sums else value for name, value in there.items()}
         self.steps += 1
 
     def take(self) -> dict[str, float]:
-        means = {name: float(value) / self.steps for name, value in zip(Losses._fields, self.sums, strict=True)}
-        self.steps, self.sums = 0, []
+        means = {name: float(value) / self.steps for name, value in self.sums.items()}
+        self.steps, self.sums = 0, {}
         return means
 
 
@@ -82,10 +68,7 @@ def train_loop(
     finite numbers, which are never saved.
     """
     config = trainer.config
-    weak = ShuffledStream(len(clips.weak), config.weak_batch, seed=(trainer.seed, WEAK))
-    unlabelled = None
-    if clips.unlabelled is not None and config.unlabelled_batch:
-        unlabelled = ShuffledStream(len(clips.unlabelled), config.unlabelled_batch, seed=(trainer.seed, UNLABELLED))
+    batches = Batches(clips, config, seed=trainer.seed, time_pool=trainer.student.time_pool)
     state: State = {"student": trainer.student, "teacher": trainer.teacher, "optimiser": trainer.optimiser}
     done = Progress(0, 0.0)
     if run.checkpoint.is_file():
@@ -98,15 +81,6 @@ def train_loop(
 
     from torch.utils.tensorboard import SummaryWriter
 
-    def gather(number: int) -> tuple[Batch, torch.Tensor]:
-        """The clips of a step, the weakly labelled ones first, and their tags."""
-        index = weak.batch(number)
-        batch = clips.weak.gather(index)
-        if clips.unlabelled is not None and unlabelled is not None:
-            others = clips.unlabelled.gather(unlabelled.batch(number))
-            batch = join([batch, others], time_pool=trainer.student.time_pool)
-        return batch, clips.tags[upload(torch.from_numpy(index), clips.tags.device)]
-
     means, shown, safe = _Means(), "", done.step  # safe: the step of the last checkpoint
     began = saved = time.monotonic()
     with (
@@ -116,8 +90,8 @@ def train_loop(
     ):
         bar.update(done.step)
         numbers = range(done.step, config.steps)
-        for number, (batch, tags) in zip(numbers, _ahead(gather, numbers), strict=True):
-            losses = trainer.step(number, batch, tags)
+        for number, step in zip(numbers, _ahead(batches, numbers), strict=True):
+            losses = trainer.step(number, *step)
             means.add(losses)
 
             now = Progress(number + 1, done.seconds + time.monotonic() - began)

@@ -14,7 +14,7 @@ from avsed import console
 from avsed.annotations import Events
 from avsed.config import Config
 from avsed.data.bank import FeatureBank
-from avsed.data.clips import make_bank, spectral_length
+from avsed.data.clips import clip_grid, frame_targets, make_bank, spectral_length
 from avsed.data.features import extract_split
 from avsed.data.folder import DataSet, Split, fingerprint, open_data
 from avsed.device import free_memory
@@ -24,7 +24,7 @@ from avsed.features.extractors import AnyExtractor, describe, make_extractors
 from avsed.features.options import LOGMEL
 from avsed.features.standardise import Standardiser
 from avsed.features.store import StoredFeatures
-from avsed.training.loop import TrainingClips
+from avsed.training.batches import StrongClips, TrainingClips
 
 SHARE = 0.6  # of the free memory that resident features may take
 SHOWN = 5
@@ -152,6 +152,7 @@ def prepare(config: Config, *, device: torch.device, workers: int | None = None)
     if not data.labels:
         raise AnnotationError(f"{weak.table}: no clip has a label")
     config.postprocessing.check_labels(data.labels)
+    strong = strong_split(data, config) if config.training.strong_batch else None
     unlabelled = _optional(data, config.data.unlabelled) if config.training.unlabelled_batch else None
     validation = _optional(data, config.data.validation) if config.training.validations else None
     if validation is not None:
@@ -166,7 +167,10 @@ def prepare(config: Config, *, device: torch.device, workers: int | None = None)
     heard = (
         None if validation is None else split_features(validation, config, extractors, device=device, workers=workers)
     )
-    training = [*weak_files, *other_files]
+    strong_files: Sequence[StoredStreams] = ()
+    if strong is not None:
+        strong, strong_files = split_features(strong, config, extractors, device=device, workers=workers)
+    training = [*weak_files, *other_files, *strong_files]
     for name in extractors:
         if not any(name in streams for streams in training):
             raise MediaError(weak.table, f"no training clip has what {name} takes; leave it out of inputs")
@@ -193,13 +197,21 @@ def prepare(config: Config, *, device: torch.device, workers: int | None = None)
             resident=resident,
         )
 
-    own = weak.labels
-    tags = np.array([[label in own[clip.name] for label in data.labels] for clip in weak.clips], np.float32)
-    clips = TrainingClips(
-        bank(weak_files), torch.from_numpy(tags).to(device), bank(other_files) if other_files else None
-    )
+    def tags(split: Split) -> torch.Tensor:
+        own = split.labels
+        found = np.array([[label in own[clip.name] for label in data.labels] for clip in split.clips], np.float32)
+        return torch.from_numpy(found).to(device)
+
+    with_events = None
+    if strong is not None and strong.events is not None:
+        targets = [
+            frame_targets(strong.events[clip.name], clip_grid(streams, config), data.labels)
+            for clip, streams in zip(strong.clips, strong_files, strict=True)
+        ]
+        with_events = StrongClips(bank(strong_files), tags(strong), targets)
+    clips = TrainingClips(bank(weak_files), tags(weak), bank(other_files) if other_files else None, with_events)
     about_extractors = {name: describe(extractor) for name, extractor in extractors.items()}
-    used = [split for split in (weak, unlabelled, heard[0] if heard else None) if split is not None]
+    used = [split for split in (weak, strong, unlabelled, heard[0] if heard else None) if split is not None]
     # The extractor's key and the recording's hash of each clip, in the order that the steps count on.
     learnt = ["/".join(stored.path.parts[-3:]) for streams in training for stored in streams.values()]
     return Prepared(
@@ -216,6 +228,28 @@ def prepare(config: Config, *, device: torch.device, workers: int | None = None)
             "recordings": hashlib.sha256("\n".join(learnt).encode()).hexdigest(),
         },
     )
+
+
+def strong_split(data: DataSet, config: Config) -> Split:
+    """The training clips with events.
+
+    Raises AnnotationError, naming the table, if there are none, or if a recording is also one that the training is scored on.
+    """
+    assert config.data.strong is not None, "the configuration was checked"
+    split = data.split(config.data.strong)
+    if split.events is None or not split.clips:
+        raise AnnotationError(
+            f"{split.table}: training.strong_batch needs clips with events, columns filename, onset, offset and event_label"
+        )
+    own = {clip.path.resolve() for clip in split.clips}
+    for name, scored in data.splits.items():
+        shared = [clip.name for clip in scored.clips if clip.path.resolve() in own]
+        if shared and name in (config.data.validation, config.data.test):
+            raise AnnotationError(
+                f"{split.table}: {len(shared)} recordings are also in {name}, on which the training is scored: "
+                f"{', '.join(shared[:SHOWN])}; take them out of one of the two"
+            )
+    return split
 
 
 def _check_pace(extractors: Mapping[str, AnyExtractor], config: Config) -> None:

@@ -12,6 +12,7 @@ from avsed.config import TrainingConfig
 from avsed.model.batch import Batch
 from avsed.model.crnn import ConvolutionBlock, Crnn
 from avsed.model.fusion import hide
+from avsed.training.augmentation import Augmentation
 from avsed.training.objective import Losses, objective
 from avsed.training.schedule import learning_rate
 from avsed.training.teacher import make_teacher, update_teacher
@@ -24,41 +25,56 @@ class MeanTeacher:
     config : loss weights, schedule, moving average
     seed : with the step's number it seeds each step's dropout
     stream_dropout : how often a clip's stream is hidden from both, if the student learns to do without
+    deviation : float32 (bands,), of the standardised log-mel bands; augmentation by filters needs it
     """
 
-    def __init__(self, student: Crnn, config: TrainingConfig, *, seed: int, stream_dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        student: Crnn,
+        config: TrainingConfig,
+        *,
+        seed: int,
+        stream_dropout: float = 0.0,
+        deviation: np.ndarray | None = None,
+    ) -> None:
         self.student, self.config, self.seed, self.stream_dropout = student.train(), config, seed, stream_dropout
         self.teacher = make_teacher(student).train()
+        self.augmentation = Augmentation(
+            config.augmentation, time_pool=student.time_pool, seed=seed, deviation=deviation
+        )
         for module in (*self.student.modules(), *self.teacher.modules()):
             if isinstance(module, ConvolutionBlock):
                 module.fused = config.fused
         self.optimiser = torch.optim.Adam(student.parameters(), lr=config.learning_rate, fused=True)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.precision != "fp32"
 
-    def step(self, number: int, batch: Batch, tags: torch.Tensor) -> Losses:
+    def step(self, number: int, batch: Batch, tags: torch.Tensor, targets: torch.Tensor | None = None) -> Losses:
         """Train on one batch.
 
         number : of the step, from 0
-        batch : its first clips are the weakly labelled ones
-        tags : float (weak clips, classes), 0 or 1
+        batch : weakly labelled clips, strongly labelled and unlabelled ones, in this order
+        tags : float (labelled clips, classes), 0 or 1
+        targets : float (strong clips, model frames, classes), 0 or 1, zero past a clip's end; None if there are none
 
         Returns the losses before the update, detached, on the device (reading them waits for it).
         """
         torch.manual_seed(derive_seed(self.seed, number))
+        batch, tags, targets = self.augmentation.moved(number, batch, tags, targets)
         if self.student.fusion.absent:
             batch = hide(batch, len(self.student.fusion.streams), self.stream_dropout)
+        seen, taught_from = self.augmentation.views(number, batch)
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             with torch.no_grad():
-                taught = self.teacher(batch)
-            found = self.student(batch)
-        losses = objective(found, taught, tags, self.config)
+                taught = self.teacher(taught_from)
+            found = self.student(seen)
+        losses = objective(found, taught, tags, self.config, targets=targets)
         self.optimiser.zero_grad(set_to_none=True)
         losses.total.backward()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(number, self.config)
         self.optimiser.step()
         update_teacher(self.teacher, self.student, decay=self.config.step_average)
-        return Losses(*(loss.detach() for loss in losses))
+        return Losses(*(loss.detach() for loss in losses if loss is not None))  # what may be None is the last
 
 
 def derive_seed(*numbers: int) -> int:

@@ -76,12 +76,20 @@ def train(config: Config, out: str | Path, *, workers: int | None = None) -> Tra
     torch.manual_seed(config.seed)
     dims = {name: about["dims"] for name, about in prepared.extractors.items()}
     student = Crnn.configured(config, classes=len(prepared.labels), dims=dims).to(device)
-    trainer = MeanTeacher(student, config.training, seed=config.seed, stream_dropout=config.fusion.stream_dropout)
+    trainer = MeanTeacher(
+        student,
+        config.training,
+        seed=config.seed,
+        stream_dropout=config.fusion.stream_dropout,
+        deviation=None if prepared.standardiser is None else prepared.standardiser.deviation,
+    )
     system = System(
         config, prepared.labels, prepared.standardiser, student, prepared.window, extractors=prepared.extractors
     )
+    strong = prepared.clips.strong
     console.note(
-        f"{len(prepared.clips.weak)} weak clips, {0 if prepared.clips.unlabelled is None else len(prepared.clips.unlabelled)} "
+        f"{len(prepared.clips.weak)} weak clips, {'' if strong is None else f'{len(strong.features)} with events, '}"
+        f"{0 if prepared.clips.unlabelled is None else len(prepared.clips.unlabelled)} "
         f"unlabelled, {len(prepared.labels)} classes, {' + '.join(config.streams)}, "
         f"{parameter_count(student):,} parameters, frames of {1000 * system.period:.1f} ms"
     )
