@@ -10,9 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsed.config import load_config
+from avsed.config import ModelConfig, TrainingConfig, load_config
 from avsed.errors import ConfigError
 from avsed.model.batch import Batch
+from avsed.model.crnn import Crnn
+from avsed.model.fusion import Reduced
 from avsed.training.augmentation import (
     NEPERS,
     Augmentation,
@@ -24,6 +26,7 @@ from avsed.training.augmentation import (
     shift,
 )
 from avsed.training.options import AugmentationConfig, FiltersConfig, MasksConfig, MixupConfig, ShiftConfig
+from avsed.training.step import MeanTeacher
 
 EVERYTHING = AugmentationConfig(
     shift=ShiftConfig(frames=3),
@@ -264,6 +267,21 @@ def test_a_mask_hides_all_spectral_frames_of_a_model_frame() -> None:
     assert torch.equal(blocks, blocks[:, :, :1].expand_as(blocks))
     by_time = (blocks[:, :, 0].sum(2) == 0).sum(1)
     assert sorted(set(by_time.tolist())) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("spectral", [True, False])
+def test_networks_with_pretrained_streams_learn_from_augmented_clips(spectral: bool) -> None:
+    options = ModelConfig(channels=(4, 8), pools=((2, 2), (2, 4)), hidden=6)
+    ear = {"ear": Reduced(1, 3)}
+    model = Crnn(options, classes=2, bands=8 if spectral else None, pretrained=ear, learned=spectral)
+    config = TrainingConfig(augmentation=EVERYTHING)
+    trainer = MeanTeacher(model, config, seed=0, stream_dropout=0.3, deviation=np.ones(8, np.float32))
+    present = torch.ones(6, 2, dtype=torch.bool)
+    present[4, 0] = present[1, 1] = False
+    batch = example(spectral=spectral)._replace(present=present if spectral else None)
+    targets = torch.rand(1, 6, 2) * (torch.arange(6) < 5)[None, :, None]
+    losses = [trainer.step(number, batch, torch.rand(3, 2), targets) for number in range(3)]
+    assert all(torch.stack([x for x in loss if x is not None]).isfinite().all() for loss in losses)
 
 
 def test_sections_are_switched_on_by_naming_them() -> None:

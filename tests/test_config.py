@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avsed.config import Config, DataConfig, load_config
+from avsed.config import Config, DataConfig, TrainingConfig, load_config
 from avsed.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -88,6 +88,24 @@ def test_every_shipped_configuration_is_valid_and_keeps_the_architecture(path: P
     config = load_config(path)
     assert config.model == Config().model
     assert config.features == Config().features
+
+
+@pytest.mark.parametrize("name", ["gated", "transformer", "conformer", "augmented"])
+def test_the_other_configurations_change_what_they_are_named_after_alone(name: str) -> None:
+    config, usual = load_config(CONFIGS / f"encoders/{name}.yaml"), load_config(CONFIGS / "avscenes.yaml")
+    keys = {
+        "gated": "model.convolution: paper -> gated",
+        "transformer": "model.sequence: gru -> transformer",
+        "conformer": "model.sequence: gru -> conformer",
+    }
+    if name in keys:
+        assert usual.differences(config) == [keys[name]]
+        return
+    augmentation = config.training.augmentation
+    assert all(getattr(augmentation, section) is not None for section in type(augmentation).model_fields)
+    sections = {section: {} for section in ("shift", "mixup", "filters", "masks")}
+    written = TrainingConfig.model_validate({"augmentation": sections})
+    assert augmentation == written.augmentation  # what the file says is what an empty section means
 
 
 def test_other_lengths_keep_the_paper_s_proportions() -> None:
