@@ -122,12 +122,7 @@ def first_losses(config: TrainingConfig) -> torch.Tensor:
     one = trainer(config)
     x, tags = torch.randn(4, 16, 8), torch.tensor([[1.0, 0, 0], [0, 1, 1]])
     frames = torch.tensor([16, 9, 16, 3])
-    return torch.stack(
-        [
-            torch.stack([part for part in one.step(number, Batch(x, lengths=frames), tags) if part is not None])
-            for number in range(3)
-        ]
-    )
+    return torch.stack([torch.stack(one.step(number, Batch(x, lengths=frames), tags)[:4]) for number in range(3)])
 
 
 def test_mixed_precision_trains_alike() -> None:

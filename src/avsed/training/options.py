@@ -93,7 +93,9 @@ class TrainingConfig(Section):
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32", description="arithmetic on a GPU: single, single with 10-bit mantissas in products, or mixed with bf16"
     )
-    fused: bool = Field(True, description="on a CPU: compiled convolution blocks instead of PyTorch's own layers")
+    fused: bool = Field(
+        True, description="on a CPU: compiled blocks instead of PyTorch's own layers, for model.convolution paper"
+    )
     memory: Literal["auto", "resident", "stream"] = Field(
         "auto", description="keep features on the device, or read each batch from the store; auto: keep what fits"
     )
