@@ -276,11 +276,12 @@ def test_the_demo_shows_what_the_borrowed_features_added(
 
 
 def test_the_demo_s_settings_are_named_in_any_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from avsed.demo import ALL, _choose
+    from avsed.demo import _choose
     from avsed.features import weights as known
+    from avsed.study.paper import SETTINGS
 
     monkeypatch.setattr(known, "find", lambda own: home / "eye.pt")
     assert _choose(["visual+spectral,auditory", "spectral+visual"]) == (["spectral+visual", "auditory"], ())
-    assert _choose(["visual,all"])[0] == ["visual", *(name for name in ALL if name != "visual")]
+    assert _choose(["visual,all"])[0] == ["visual", *(name for name in SETTINGS if name != "visual")]
     with pytest.raises(ConfigError, match="--settings foo: unknown"):
         _choose(["all", "foo"])

@@ -108,21 +108,23 @@ def check(
     raise typer.Exit(1 if report.failed(strict=strict) else 0)
 
 
-class _SeveralFeatures(TyperCommand):
-    """A command whose option --features takes all words up to the next option."""
+class _Several(TyperCommand):
+    """A command whose option --features or --settings takes all words up to the next option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        option, spread, taking = "--features", [], False
+        spread: list[str] = []
+        taking = None
         for place, word in enumerate(args):
             if word.startswith("-"):
-                taking = word.partition("=")[0] == option
-            elif taking and args[place - 1] != option:
-                spread.append(option)
+                option = word.partition("=")[0]
+                taking = option if option in ("--features", "--settings") else None
+            elif taking is not None and args[place - 1] != taking:
+                spread.append(taking)
             spread.append(word)
         return super().parse_args(ctx, spread)
 
 
-@app.command(cls=_SeveralFeatures)
+@app.command(cls=_Several)
 def extract(
     data: Annotated[Path, typer.Argument(help="Folder of a data set, or a configuration (YAML) that names one.")],
     features: Annotated[
@@ -400,6 +402,76 @@ def demo(
 
     found = run_demo(out, settings=settings or (), quick=quick, device=device, threads=threads)
     _print(found.to_dict(), as_json, found.render)
+
+
+@app.command(cls=_Several)
+def study(
+    config: Annotated[
+        Path, typer.Argument(help="Configuration of the trainings (YAML), with a section study perhaps.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the study; the same command goes on where it stopped.")],
+    data: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder of the data set, if the configuration names none."),
+    ] = None,
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="NAME...",
+            help="Settings to train now: of the configuration, or the paper's seven, as spectral+visual. All words up to the "
+            "next option; default: all of the configuration.",
+        ),
+    ] = None,
+    seeds: Annotated[Optional[int], typer.Option(help="Trainings of each setting (20).")] = None,  # noqa: UP045
+    keep: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="K|PART", help="Trainings that count, or which part of them (a quarter: 5 of 20)."),
+    ] = None,
+    select: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="METRIC", help="Choose by one number for all columns, as event_macro_f1; default: each by its own."
+        ),
+    ] = None,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Trainings at once, each a process; default: one a GPU, else one."),
+    ] = None,
+    scheduler: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="ADDRESS", help="Train on a Dask cluster, as tcp://host:8786, or a scheduler file (JSON)."
+        ),
+    ] = None,
+    device: Device = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, its time and its disk.")] = False,
+    table_only: Annotated[bool, typer.Option("--table-only", help="Make the table of what is there.")] = False,
+    overrides: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train several settings many times, and make the paper's Table 3 of the best on validation clips.
+
+    avsed study configs/paper.yaml --data DATA --out STUDY --seeds 20 --keep 5
+    """
+    from avsed.commands import study as run_study
+
+    found = run_study(
+        config,
+        out=out,
+        data=data,
+        settings=settings or (),
+        seeds=seeds,
+        keep=keep,
+        select=select,
+        workers=workers,
+        scheduler=scheduler,
+        device=device,
+        dry_run=dry_run,
+        table_only=table_only,
+        overrides=overrides or (),
+    )
+    _print(found.to_dict(), as_json, found.render)
+    raise typer.Exit(1 if found.failures else 0)
 
 
 weights_app = typer.Typer(help="Weights of pretrained networks: what there is, fetched, checked.", no_args_is_help=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from avsed.extracted import Extracted
     from avsed.predictions import Predictions
     from avsed.report.making import Report
+    from avsed.study.command import Planned, Studied
     from avsed.training.train import Trained
 
 
@@ -50,7 +51,7 @@ def configure(
             )
         config = path
     elif path.is_dir():
-        given.append(f"data.root={_quoted(path)}")
+        given.append(f"data.root={quoted(path)}")
     else:
         raise ConfigError(f"{path}: no such folder; give the folder of a data set, or a configuration (.yaml)")
     if seed is not None:
@@ -58,9 +59,9 @@ def configure(
     if device is not None:
         given.append(f"device={device}")
     if inputs is not None:
-        given.append(f"inputs={_quoted(inputs)}")
+        given.append(f"inputs={quoted(inputs)}")
     if missing is not None:
-        given.append(f"fusion.missing={_quoted(missing)}")
+        given.append(f"fusion.missing={quoted(missing)}")
     return load_config(config, given)
 
 
@@ -226,6 +227,42 @@ def report(
     return make_report(runs, out, split=split, clips=clips or CLIPS)
 
 
+def study(
+    config: str | Path,
+    *,
+    out: str | Path,
+    data: str | Path | None = None,
+    settings: Sequence[str] = (),
+    seeds: int | None = None,
+    keep: str | float | None = None,
+    select: str | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    device: str | None = None,
+    dry_run: bool = False,
+    table_only: bool = False,
+    overrides: Sequence[str] = (),
+) -> Studied | Planned:
+    """Train each setting many times, and make the table of the best; see `avsed.study.command.study`."""
+    from avsed.study.command import study as run_study
+
+    return run_study(
+        config,
+        out=out,
+        data=data,
+        settings=settings,
+        seeds=seeds,
+        keep=keep,
+        select=select,
+        workers=workers,
+        scheduler=scheduler,
+        device=device,
+        dry_run=dry_run,
+        table_only=table_only,
+        overrides=overrides,
+    )
+
+
 def predict(
     run: str | Path,
     files: Sequence[str | Path],
@@ -255,6 +292,6 @@ def predict(
     return predict_all(detector, files, out=None if out is None else Path(out), keep_scores=keep_scores)
 
 
-def _quoted(value: str | Path) -> str:
+def quoted(value: str | Path) -> str:
     """A path or word as a YAML string, whatever it holds."""
     return "'" + str(value).replace("'", "''") + "'"

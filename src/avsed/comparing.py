@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from avsed import numbers
+from avsed.config import MetricsConfig
 from avsed.errors import AvsedError, ConfigError
 from avsed.evaluation import Evaluation
 from avsed.metrics.resampling import Difference, Interval, difference, interval, mean_of_trainings
@@ -48,6 +49,49 @@ class Figure:
         if self.deviation is None:
             return told
         return f"{told} ± {100 * self.deviation:.2f}" if number.percent else f"{told} ± {self.deviation:.3f}"
+
+
+class Trained(NamedTuple):
+    """A number of a system's trainings. means : of the trainings, in every resample, float (resamples,)"""
+
+    figure: Figure
+    means: np.ndarray
+
+
+def mean_over(values: Sequence[float], drawn: Sequence[np.ndarray], *, confidence: float, system: int) -> Trained:
+    """The mean of a number over trainings.
+
+    drawn : the number of each in every resample, float (resamples,)
+    system : another number for each system: trainings are drawn of each by itself
+    """
+    means = drawn[0] if len(drawn) == 1 else mean_of_trainings(drawn, seed=numbers.SEED + system)
+    return Trained(
+        Figure(tuple(values), interval(float(np.mean(values)), means, confidence=confidence)),
+        means,
+    )
+
+
+def between(first: Trained, second: Trained, *, confidence: float) -> Difference:
+    """The second less the first, scored on the same clips."""
+    return difference(
+        first.figure.interval.value, second.figure.interval.value, first.means, second.means, confidence=confidence
+    )
+
+
+def check_same(what: str, marks: Sequence[str], metrics: Sequence[MetricsConfig]) -> None:
+    """Raise AvsedError unless all were scored on the same clips and labels, and measured alike.
+
+    what : is compared, for the message; marks : fingerprints of clips and labels
+    """
+    for mark in marks:
+        if mark != marks[0]:
+            raise AvsedError(
+                f"{what}: not scored on the same clips and labels ({marks[0][:12]} and {mark[:12]}); "
+                "only systems that answer for the same clips can be compared"
+            )
+    for own in metrics:
+        if own != metrics[0]:
+            raise AvsedError(f"{what}: scored with other metrics ({metrics[0]} and {own}); give --set metrics.…")
 
 
 @dataclass(frozen=True)
@@ -101,7 +145,7 @@ class Comparison:
                     number.title,
                     Text(first.told(number)),
                     Text(second.told(number)),
-                    Text(_told_difference(number, apart)),
+                    Text(told_difference(number, apart)),
                     "–" if apart.p != apart.p else f"{apart.p:.3f}",
                 )
         yield table
@@ -141,17 +185,9 @@ def compare(
         _evaluations(Path(path), reference=reference, durations=durations, match=match, split=split, settings=settings)
         for path in (first, second)
     ]
-    (one, mark), *others = [pair for side in sides for pair in side]
-    for other, own in others:
-        if own != mark:
-            raise AvsedError(
-                f"{first} and {second}: not scored on the same clips and labels ({mark[:12]} and {own[:12]}); "
-                "only systems that answer for the same clips can be compared"
-            )
-        if other.metrics != one.metrics:
-            raise AvsedError(
-                f"{first} and {second}: scored with other metrics ({one.metrics} and {other.metrics}); give --set metrics.…"
-            )
+    every = [pair for side in sides for pair in side]
+    check_same(f"{first} and {second}", [mark for _, mark in every], [found.metrics for found, _ in every])
+    one, mark = every[0]
     metrics = one.metrics
     if not metrics.resamples:
         raise AvsedError("metrics.resamples is 0: a comparison needs resamples of the clips")
@@ -160,16 +196,17 @@ def compare(
     for number in numbers.names(one.measures):
         if not all(number.key in evaluation.values for side in sides for evaluation, _ in side):
             continue
-        figures, means = [], []
-        for place, (side, draws) in enumerate(zip(sides, drawn, strict=True)):
-            values = tuple(evaluation.values[number.key] for evaluation, _ in side)
-            columns = [draw.numbers[number.key] for draw in draws]
-            means.append(columns[0] if len(columns) == 1 else mean_of_trainings(columns, seed=numbers.SEED + place))
-            figures.append(Figure(values, interval(float(np.mean(values)), means[-1], confidence=metrics.confidence)))
-        apart = difference(
-            figures[0].interval.value, figures[1].interval.value, means[0], means[1], confidence=metrics.confidence
+        one_side, other = (
+            mean_over(
+                [evaluation.values[number.key] for evaluation, _ in side],
+                [draw.numbers[number.key] for draw in draws],
+                confidence=metrics.confidence,
+                system=place,
+            )
+            for place, (side, draws) in enumerate(zip(sides, drawn, strict=True))
         )
-        found[number.key] = (figures[0], figures[1], apart)
+        apart = between(one_side, other, confidence=metrics.confidence)
+        found[number.key] = (one_side.figure, other.figure, apart)
     return Comparison(
         (str(first), str(second)),
         (len(sides[0]), len(sides[1])),
@@ -201,7 +238,7 @@ def _evaluations(
     return [(own.evaluate(clips=sorted(own.reference)), own.about["fingerprint"]["sha256"]) for own in stored]
 
 
-def _told_difference(number: Number, apart: Difference) -> str:
+def told_difference(number: Number, apart: Difference) -> str:
     """For people: in percentage points where the number is in percent, with its interval."""
     if apart.value != apart.value:
         return "–"

@@ -5,9 +5,9 @@ Every default is the paper's (see ``docs/paper.md``). Unknown keys are errors th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -25,6 +25,11 @@ from avsed.training.options import TrainingConfig
 
 PAPER_SIZES = {True: {"audio": 16, "video": 4}, False: {"audio": 64, "video": 16}}
 """Sizes that pretrained features are reduced to, with and without spectral input beside them (paper, Section 4.3)."""
+
+STUDY = "study"
+"""A section that only 'avsed study' reads (`avsed.study.plan`)."""
+PASSING = ("device", "threads", "data.root", "data.sources")
+"""Keys that say where a training runs, not what it is: they may change when it goes on."""
 
 
 class DataConfig(Section):
@@ -214,18 +219,30 @@ class Config(Section):
     def save(self, path: str | Path) -> None:
         write_text(path, self.to_yaml())
 
-    def differences(self, other: Config) -> list[str]:
-        """Dotted keys whose values differ, as ``training.steps: 500 -> 600``."""
+    def differences(self, other: Config, *, passing: Collection[str] = ()) -> list[str]:
+        """Dotted keys whose values differ, as ``training.steps: 500 -> 600``; passing : keys that may differ."""
         mine, theirs = flatten(self.model_dump(mode="json")), flatten(other.model_dump(mode="json"))
-        keys = sorted(mine.keys() | theirs.keys())
+        keys = sorted((mine.keys() | theirs.keys()) - set(passing))
         return [f"{key}: {mine.get(key)} -> {theirs.get(key)}" for key in keys if mine.get(key) != theirs.get(key)]
+
+
+C = TypeVar("C", bound=Config)
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file (or start from the defaults) and apply ``KEY=VALUE`` overrides with dotted keys and YAML values.
 
+    The section ``study`` of a file is for 'avsed study' alone and is passed over.
+
     Raises ConfigError naming the file or the override, the key (with the nearest known one) and what was expected.
     """
+    values, source = read_values(path, overrides)
+    values.pop(STUDY, None)
+    return make_config(values, source=source, overrides=overrides)
+
+
+def read_values(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], str]:
+    """The nested values of a YAML file, and what errors call it together with the overrides, which are not applied."""
     values: dict[str, Any] = {}
     if path is not None:
         try:
@@ -238,18 +255,23 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         values = read or {}
     given = "the options given" if overrides else "the defaults"
     source = given if path is None else f"{path} with {given}" if overrides else str(path)
-    return make_config(values, source=source, overrides=overrides)
+    return values, source
 
 
 def make_config(values: Mapping[str, Any], *, source: str, overrides: Sequence[str] = ()) -> Config:
     """Check nested values and make the configuration of them; ``source`` is named in errors."""
+    return make(Config, values, source=source, overrides=overrides)
+
+
+def make(kind: type[C], values: Mapping[str, Any], *, source: str, overrides: Sequence[str] = ()) -> C:
+    """The same for a configuration with further sections."""
     values = dict(values)
     for override in overrides:
         _override(values, override)
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{source}: " + "; ".join(explain(item, Config) for item in error.errors())) from error
+        raise ConfigError(f"{source}: " + "; ".join(explain(item, kind) for item in error.errors())) from error
 
 
 def _parse(text: str, source: str) -> Any:

@@ -11,29 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from avsed import console
 from avsed.commands import configure, evaluate, predict
-from avsed.config import Config, load_config
+from avsed.config import load_config
 from avsed.data.demo import LABELS, Recipe, generate
 from avsed.errors import ConfigError, nearest
 from avsed.evaluation import Evaluation
 from avsed.features.threads import available_cores
 from avsed.predictions import Predictions
+from avsed.study.paper import SETTINGS
 from avsed.tables import read_events
 from avsed.timeline import format_seconds
 
 if TYPE_CHECKING:
-    import torch
     from rich.console import RenderableType
-
-ALL = (
-    "spectral",
-    "spectral+visual",
-    "spectral+auditory",
-    "spectral+auditory+visual",
-    "visual",
-    "auditory",
-    "auditory+visual",
-)
-"""The settings of the paper's Table 3, in its order."""
 
 KEYS = (
     "fusion.auditory=aisfx",
@@ -48,7 +37,6 @@ KEYS = (
 CLIPS = (("weak", 120), ("unlabeled", 60), ("validation", 20), ("test", 60))
 QUICK = ("training.steps=10", "training.validations=1")
 QUICK_CLIPS = (("weak", 12), ("unlabeled", 6), ("validation", 4), ("test", 6))
-WITHOUT_CNN = 0.15  # of the time of a step with one
 
 
 @dataclass(frozen=True)
@@ -129,7 +117,7 @@ def demo(
     """Write a small data set of videos, train on it without and with borrowed features, and detect a held-out clip's events.
 
     out : folder for all of it; the same call goes on where it was interrupted
-    settings : of `ALL`, or ``all``; by default the baseline, and the one with all features whose weights are at hand
+    settings : of `SETTINGS`, or ``all``; by default the baseline, and the one with all features whose weights are at hand
     quick : the shortest run that goes through every step; it learns next to nothing
     threads : CPU cores to use, >= 1; None for all
 
@@ -137,6 +125,7 @@ def demo(
     weights, AvsedError if the folder holds something else.
     """
     from avsed.device import choose_device
+    from avsed.training.estimate import estimate
     from avsed.training.train import train
 
     began = time.monotonic()
@@ -147,7 +136,8 @@ def demo(
     keys = (*KEYS, *(QUICK if quick else ()), *([f"threads={threads}"] if threads else []))
     if len(chosen) > 2:
         plans = [load_config(None, [*keys, f"inputs={name}"]) for name in chosen]
-        seconds = _estimate(plans, where, recipe.duration)
+        each = estimate(plans, device=where, duration=recipe.duration, classes=len(LABELS))
+        seconds = sum(own.seconds for own in each)
         console.note(
             f"{len(chosen)} trainings of {plans[0].training.steps} steps: about {format_seconds(seconds)}, beside videos, "
             "features and scores"
@@ -179,46 +169,22 @@ def _choose(settings: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     here = {"spectral", *(role for role, own in weights.items() if look(own) is not None)}
     unavailable = tuple(own.name for role, own in weights.items() if role not in here)
     if not settings:
-        richest = max((name for name in ALL if set(name.split("+")) <= here), key=lambda name: name.count("+"))
+        richest = max((name for name in SETTINGS if set(name.split("+")) <= here), key=lambda name: name.count("+"))
         if unavailable:
             console.warn(f"the weights {' and '.join(unavailable)} are not here: what needs them is left out")
         return list(dict.fromkeys(["spectral", richest])), unavailable
-    known = {frozenset(name.split("+")): [name] for name in ALL} | {frozenset({"all"}): list(ALL)}
+    known = {frozenset(name.split("+")): [name] for name in SETTINGS} | {frozenset({"all"}): list(SETTINGS)}
     wanted: dict[str, None] = {}
     for name in (name for item in settings for name in item.split(",")):
         if (meant := known.get(frozenset(name.split("+")))) is None:
-            raise ConfigError(f"--settings {name}: unknown{nearest(name, ALL)}; known are all, {', '.join(ALL)}")
+            raise ConfigError(
+                f"--settings {name}: unknown{nearest(name, SETTINGS)}; known are all, {', '.join(SETTINGS)}"
+            )
         wanted |= dict.fromkeys(meant)
     for role, own in weights.items():
         if any(role in name.split("+") for name in wanted):
             find(own)  # an error says how to get them
     return list(wanted), ()
-
-
-def _estimate(configs: Sequence[Config], device: torch.device, duration: float) -> float:
-    """Seconds that trainings will take, from a few steps on noise."""
-    import torch
-
-    from avsed.device import set_threads
-    from avsed.model.batch import Batch
-    from avsed.model.crnn import Crnn
-    from avsed.timeline import spectral_frames
-    from avsed.training.step import MeanTeacher
-
-    config = next((c for c in configs if c.spectral), configs[0]).model_copy(update={"inputs": ("spectral",)})
-    set_threads(config.threads)
-    training, pool = config.training, config.model.time_pool
-    frames = spectral_frames(round(duration * config.features.rate), config.features.hop) // pool * pool
-    clips = training.weak_batch + training.unlabelled_batch
-    batch = Batch(torch.randn(clips, frames, config.features.bands, device=device))
-    tags = torch.zeros(training.weak_batch, len(LABELS), device=device)
-    trainer = MeanTeacher(Crnn.configured(config, classes=len(LABELS), dims={}).to(device), training, seed=0)
-    for number in range(4):
-        if number == 1:  # the first step compiles
-            began = time.monotonic()
-        float(trainer.step(number, batch, tags).total)
-    step = (time.monotonic() - began) / 3
-    return sum(c.training.steps * step * (1 if c.spectral else WITHOUT_CNN) for c in configs)
 
 
 def _chance(evaluation: Evaluation) -> float:

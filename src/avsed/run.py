@@ -10,6 +10,7 @@
         scores/SPLIT.safetensors, results/SPLIT.json, results/SPLIT.tsv    what 'avsed evaluate' found
         results/SPLIT.reference.tsv, results/SPLIT.durations.tsv           what it was compared with
         postprocessing/NAME.yaml what 'avsed tune' found; results with it are called SPLIT.NAME
+        lock, train.log          in a study: held by the process that trains here; what it said
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import avsed
-from avsed.config import Config, flatten, load_config
+from avsed.config import PASSING, Config, flatten, load_config
 from avsed.errors import CheckpointError
 from avsed.files import write_json, write_text
 
@@ -41,6 +42,8 @@ class Run:
         self.tensorboard = self.folder / "tensorboard"
         self.system = self.folder / "system.safetensors"
         self.presets = self.folder / "postprocessing"
+        self.lock = self.folder / "lock"
+        self.said = self.folder / "train.log"
 
     def scores(self, split: str) -> Path:
         return self.folder / "scores" / f"{split}.safetensors"
@@ -76,10 +79,7 @@ class Run:
                 left.unlink()
         ours = self.config_file.is_file()
         if ours:
-            changed = load_config(self.config_file).differences(config)
-            changed = [
-                line for line in changed if line.split(":")[0] not in ("device", "threads", "data.root", "data.sources")
-            ]
+            changed = load_config(self.config_file).differences(config, passing=PASSING)
             if changed and self.started:
                 raise CheckpointError(
                     f"{self.folder}: holds a training with another configuration ({'; '.join(changed)}); "
@@ -87,7 +87,9 @@ class Run:
                 )
         if ours and self.started:
             return
-        foreign = sorted(set(self.folder.glob("*")) - ({self.tensorboard, *files} if ours else set()))
+        foreign = sorted(
+            set(self.folder.glob("*")) - {self.lock, self.said} - ({self.tensorboard, *files} if ours else set())
+        )
         if foreign:
             raise CheckpointError(
                 f"{self.folder}: is neither empty nor a training of avsed (it holds {foreign[0].name}); give another --out"

@@ -38,8 +38,8 @@ class Stored:
         """The classes, in the order of the scores' columns."""
         return self.scores[0].classes
 
-    def evaluate(self, *, clips: Sequence[str] | None = None) -> Evaluation:
-        """The evaluation anew. clips : their order; by default that of the reference"""
+    def evaluate(self, *, clips: Sequence[str] | None = None, all_thresholds: bool = True) -> Evaluation:
+        """The evaluation anew. clips : their order; by default that of the reference; all_thresholds : see `evaluate_scores`"""
         reference = self.reference if clips is None else {clip: self.reference[clip] for clip in clips}
         return evaluate_scores(
             self.scores,
@@ -49,6 +49,7 @@ class Stored:
             postprocessing=self.config.postprocessing,
             metrics=self.config.metrics,
             about={},
+            all_thresholds=all_thresholds,
         )[0]
 
 

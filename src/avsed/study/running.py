@@ -1,0 +1,239 @@
+"""Trainings in processes on this machine, several at once, and how far they are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from avsed import console
+from avsed.config import Config
+from avsed.errors import AvsedError
+from avsed.features.threads import allowed_threads
+from avsed.study.process import Child, Outcome
+from avsed.study.units import Unit
+
+EVERY_S = 0.2  # between two looks at the processes
+SLOWLY_S = 2.0  # between two looks at files: logs, and trainings that other processes have
+
+Failures = dict[str, str]
+"""Why trainings are not done, by name."""
+
+
+class Stopped(AvsedError):
+    """The study was asked to stop (SIGINT or SIGTERM), and what was training left a checkpoint."""
+
+    def __init__(self, message: str, number: signal.Signals) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + number
+
+
+class Display:
+    """How far a study is: one bar of all its steps. units : all that are to be done"""
+
+    def __init__(self, units: Sequence[Unit], bar: console.Bar) -> None:
+        self._bar, self._count, self._done, self._failed = bar, len(units), 0, 0
+        self._steps = {unit.name: 0 for unit in units}
+        self._open: dict[str, Unit] = {unit.name: unit for unit in units}
+        self._began = time.monotonic()
+        self._looked = 0.0
+        self._look()
+        self._before = sum(self._steps.values())
+        self.update(0)
+
+    @staticmethod
+    def total(units: Sequence[Unit]) -> int:
+        """Steps of all trainings together."""
+        return sum(unit.config.training.steps for unit in units)
+
+    def ended(self, unit: Unit, reason: str, *, elsewhere: bool = False) -> None:
+        """A training is done, by another process perhaps, or has failed for a reason."""
+        self._open.pop(unit.name, None)
+        if reason:
+            self._failed += 1
+            console.warn(f"{unit.name}: failed: {reason}")
+            return
+        self._done += 1
+        self._steps[unit.name] = unit.config.training.steps
+        where = " (by another process)" if elsewhere else ""
+        console.note(f"{unit.name}: done{where}, {self._done} of {self._count}")
+
+    def update(self, running: int) -> None:
+        """Show it; running : trainings under way here."""
+        if time.monotonic() - self._looked >= SLOWLY_S:
+            self._look()
+        steps = sum(self._steps.values())
+        passed = time.monotonic() - self._began
+        rate = f", {(steps - self._before) / passed:.2g} steps/s" if passed > SLOWLY_S else ""
+        failed = f", {self._failed} failed" if self._failed else ""
+        self._bar.update(steps, f"{self._done} of {self._count} trainings done{failed}, {running} at once{rate}")
+
+    def _look(self) -> None:
+        self._looked = time.monotonic()
+        self._steps |= {name: unit.steps for name, unit in self._open.items()}
+
+
+def run_here(units: Sequence[Unit], *, workers: int, devices: Sequence[str] = ()) -> Failures:
+    """Carry out trainings in processes of this machine; what other processes have is waited for, and taken over if they die.
+
+    workers : processes at once, >= 1; they share the cores
+    devices : GPUs, as ``CUDA_VISIBLE_DEVICES`` names them, one for each process in turn
+
+    Returns those that failed. Raises Stopped after SIGINT or SIGTERM.
+    """
+    threads = {"OMP_NUM_THREADS": str(max(1, allowed_threads() // workers))}
+    slots = [
+        threads | ({"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}) for slot in range(workers)
+    ]
+    active: dict[int, Child] = {}
+    failures: Failures = {}
+    waiting = deque(units)
+    looked, told = -SLOWLY_S, False
+    with console.bar("study", Display.total(units)) as bar, listening() as stop:
+        display = Display(units, bar)
+        try:
+            while (waiting or active) and not stop:
+                for slot, child in list(active.items()):
+                    if (outcome := child.poll()) is not None:
+                        del active[slot]
+                        looked = -SLOWLY_S
+                        if outcome.busy:
+                            waiting.append(child.unit)
+                        else:
+                            _note(child.unit, outcome, failures, display)
+                free = [slot for slot in range(workers) if slot not in active]
+                if free and waiting and time.monotonic() - looked >= SLOWLY_S:
+                    for slot in free:
+                        unit = _next(waiting, lambda unit: display.ended(unit, "", elsewhere=True))
+                        if unit is None:
+                            looked = time.monotonic()
+                            break
+                        active[slot] = Child(unit, slots[slot])
+                    if waiting and not active and not told:
+                        told = True
+                        console.note(
+                            f"{len(waiting)} trainings are being done by other processes ({_holder(waiting[0])}); waiting"
+                        )
+                display.update(len(active))
+                time.sleep(EVERY_S)
+            if stop:
+                console.note(f"stopping {len(active)} trainings, which save what they have …")
+        finally:
+            _stop(active.values())
+    if stop:
+        left = len(active) + len(waiting)
+        raise Stopped(f"stopped with {left} of {len(units)} trainings to do; the same command goes on", stop[0])
+    return failures
+
+
+def _note(unit: Unit, outcome: Outcome, failures: Failures, display: Display) -> None:
+    if outcome.reason:
+        failures[unit.name] = outcome.reason
+    display.ended(unit, outcome.reason)
+
+
+def _next(waiting: deque[Unit], elsewhere: Callable[[Unit], None]) -> Unit | None:
+    """The first training that nobody has, taken out of those waiting, and those that others have done."""
+    for unit in list(waiting):
+        if unit.busy:
+            continue
+        waiting.remove(unit)
+        if unit.state == "done":
+            elsewhere(unit)
+            continue
+        return unit
+    return None
+
+
+def _holder(unit: Unit) -> str:
+    try:
+        host, _, process = unit.run.lock.read_text().strip().partition(" ")
+    except OSError:
+        host = process = ""
+    return f"the first by process {process} on {host}" if process else "it is not known by which"
+
+
+def _stop(children: Iterable[Child]) -> None:
+    """Ask all to stop, and wait until they have; a second Ctrl-C ends them at once."""
+    every = list(children)
+    for child in every:
+        child.stop()
+    try:
+        for child in every:
+            child.wait()
+    except BaseException:
+        for child in every:
+            child.kill()
+        raise
+
+
+@contextmanager
+def listening() -> Iterator[list[signal.Signals]]:
+    """A list that SIGINT or SIGTERM is added to; a second one acts as usual."""
+    stop: list[signal.Signals] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.append(signal.Signals(number))
+        for own, action in usual.items():
+            signal.signal(own, action)
+
+    try:
+        for number in usual:
+            signal.signal(number, handle)
+    except ValueError:  # not in the main thread, which alone may listen
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        for number, action in usual.items():
+            signal.signal(number, action)
+
+
+def visible_gpus(config: Config) -> list[str]:
+    """GPUs that trainings may be spread over, as ``CUDA_VISIBLE_DEVICES`` names them; none on a CPU, or if the configuration names one."""
+    if config.device not in ("auto", "cuda"):
+        return []
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    given = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return given[:count] if given else [str(number) for number in range(count)]
+
+
+def extract_all(configs: Mapping[str, Config], *, workers: int | None = None) -> None:
+    """Compute the features that settings take, once for all, and see that their data can be used.
+
+    Raises AvsedError (and its kin) as a training or evaluation would.
+    """
+    from avsed.device import choose_device, set_threads
+    from avsed.features.extractors import make_extractors
+    from avsed.training.preparation import open_configured, reference_events, split_features
+
+    known: set[str] = set()
+    for config in sorted(configs.values(), key=lambda config: -len(config.streams)):
+        extractors = make_extractors(config.streams, config)
+        keys = {extractor.key for extractor in extractors.values()}
+        if keys <= known:
+            continue
+        known |= keys
+        set_threads(config.threads)
+        device = choose_device(config.device)
+        data = open_configured(config)
+        own = config.data
+        scored = [data.split(name) for name in (own.validation, own.test) if name is not None]
+        for split in scored:
+            reference_events(split)
+        learned = [
+            data.split(name)
+            for name in (own.weak, own.unlabelled if config.training.unlabelled_batch else None)
+            if name is not None and name in data.splits
+        ]
+        for split in (*learned, *scored):
+            if split.clips:
+                split_features(split, config, extractors, device=device, workers=workers)

@@ -1,0 +1,157 @@
+"""One training of a study: an ordinary run, trained and scored on validation and test clips, by one process at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from avsed.config import PASSING, Config, load_config, make_config
+from avsed.errors import CheckpointError, ConfigError
+from avsed.run import Run
+
+TAIL = 4096  # bytes at a log's end that hold its last line
+
+State = Literal["done", "trained", "begun", "missing"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """root : folder of the study's runs; setting : name; config : of this training, with its seed"""
+
+    root: Path
+    setting: str
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """``SETTING/SEED``."""
+        return f"{self.setting}/{self.config.seed}"
+
+    @property
+    def run(self) -> Run:
+        return Run(self.root / self.setting / str(self.config.seed))
+
+    @property
+    def splits(self) -> tuple[str, str]:
+        """The splits it is scored on: the one that selects, and the one that counts.
+
+        Raises ConfigError if the configuration names none.
+        """
+        data = self.config.data
+        if data.validation is None or data.test is None:
+            raise ConfigError("a study needs clips to choose by and others to score: set data.validation and data.test")
+        return data.validation, data.test
+
+    @property
+    def trained(self) -> bool:
+        """Whether the training has ended, with all that is to be told of it."""
+        run = self.run
+        return run.system.is_file() and "finished" in run.about()
+
+    def results(self, split: str) -> dict[str, Any] | None:
+        """What was found on a split, None if nothing was, or with other decisions or metrics than the study's."""
+        try:
+            found = json.loads(self.run.results(split).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise CheckpointError(f"{self.run.results(split)}: not readable as JSON: {error}") from error
+        shaped = {name: getattr(self.config, name).model_dump(mode="json") for name in ("postprocessing", "metrics")}
+        return found if {name: found.get(name) for name in shaped} == shaped else None
+
+    @property
+    def state(self) -> State:
+        if self.trained:
+            return "done" if all(self.results(split) is not None for split in self.splits) else "trained"
+        return "begun" if self.run.checkpoint.is_file() else "missing"
+
+    @property
+    def steps(self) -> int:
+        """Steps that the training has done, as far as its log says."""
+        try:
+            with self.run.log.open("rb") as file:
+                file.seek(max(0, self.run.log.stat().st_size - TAIL))
+                lines = file.read().splitlines()
+        except OSError:
+            return 0
+        for line in reversed(lines):
+            try:
+                return int(json.loads(line)["step"])
+            except (ValueError, KeyError, TypeError):
+                continue  # half a line, of a training that writes
+        return 0
+
+    def check(self) -> None:
+        """See that what is in the folder is of this training.
+
+        Raises CheckpointError, naming the differing keys.
+        """
+        run = self.run
+        if not run.started or run.config_file.read_text(encoding="utf-8") == self.config.to_yaml():
+            return
+        changed = load_config(run.config_file).differences(self.config, passing=PASSING)
+        if changed:
+            raise CheckpointError(
+                f"{run.folder}: holds a training with another configuration ({'; '.join(changed)}); "
+                "give the same one to go on, or another --out"
+            )
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Hold the training against other processes while the block runs; False if another one has it.
+
+        The operating system lets go when the process ends, however it ends. The file says who had it last.
+        """
+        import fcntl
+
+        path = self.run.lock
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            os.ftruncate(file, 0)
+            os.write(file, f"{socket.gethostname()} {os.getpid()}\n".encode())
+            yield True
+        finally:
+            os.close(file)
+
+    @property
+    def busy(self) -> bool:
+        """Whether another process has it."""
+        if not self.run.lock.is_file():
+            return False
+        with self.held() as mine:
+            return not mine
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, from which `from_dict` makes it again in another process."""
+        return {"root": str(self.root), "setting": self.setting, "config": self.config.model_dump(mode="json")}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any], *, root: Path | None = None) -> Unit:
+        """root : another folder of runs"""
+        return cls(root or Path(told["root"]), told["setting"], make_config(told["config"], source="the study"))
+
+
+def carry_out(unit: Unit) -> None:
+    """Train and score in this process, which must hold the unit; what is there is not done again."""
+    from avsed.commands import evaluate
+    from avsed.training.train import train
+
+    unit.check()
+    config, run = unit.config, unit.run
+    if not unit.trained:
+        train(config, run.folder, workers=1)
+    for split in unit.splits:
+        if unit.results(split) is None:
+            evaluate(run.folder, data=config.data.root, split=split, device=config.device, workers=1)

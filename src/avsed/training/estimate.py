@@ -1,0 +1,69 @@
+"""How long trainings will take and how much room their files need, from a few steps on noise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from avsed.config import Config
+from avsed.device import set_threads
+from avsed.features.extractors import make_extractors
+from avsed.model.batch import Batch
+from avsed.model.crnn import Crnn, parameter_count
+from avsed.timeline import spectral_frames
+from avsed.training.step import MeanTeacher
+
+STEPS = 3  # that are timed, after one that compiles
+COPIES = 5  # of the parameters in a run: student, teacher, Adam's two moments; the finished system
+SMALL = 2e6  # bytes of a run's other files
+
+
+class Estimate(NamedTuple):
+    """Of one training: seconds of all its steps; bytes of its folder, without scores."""
+
+    seconds: float
+    bytes: float
+
+
+def estimate(configs: Sequence[Config], *, device: torch.device, duration: float, classes: int) -> list[Estimate]:
+    """What trainings will take; networks with and without convolutions are measured once for each size of batch.
+
+    duration : seconds of a training clip
+    """
+    measured: dict[str, tuple[float, int]] = {}
+    found = []
+    for config in configs:
+        own = config.training
+        alike = (config.spectral, config.features, config.model, own.weak_batch, own.unlabelled_batch, own.precision)
+        key = repr((*alike, own.fused))
+        if key not in measured:
+            measured[key] = _measure(config, device, duration, classes)
+        seconds, parameters = measured[key]
+        found.append(Estimate(own.steps * seconds, COPIES * 4 * parameters + SMALL))
+    return found
+
+
+def _measure(config: Config, device: torch.device, duration: float, classes: int) -> tuple[float, int]:
+    """Seconds of a step, and parameters of the network."""
+    set_threads(config.threads)
+    training, pool, spectral = config.training, config.model.time_pool, config.features
+    frames = max(1, spectral_frames(round(duration * spectral.rate), spectral.hop) // pool)
+    clips = training.weak_batch + training.unlabelled_batch
+    dims = {name: own.dims for name, own in make_extractors(list(config.reduced), config).items()}
+    batch = Batch(
+        torch.randn(clips, frames * pool, spectral.bands, device=device) if config.spectral else None,
+        {name: torch.randn(clips, frames, size, device=device) for name, size in dims.items()},
+    )
+    tags = torch.zeros(training.weak_batch, classes, device=device)
+    state = torch.get_rng_state()
+    network = Crnn.configured(config, classes=classes, dims=dims).to(device)
+    trainer = MeanTeacher(network, training, seed=0)
+    for number in range(1 + STEPS):
+        if number == 1:  # the first step compiles
+            began = time.monotonic()
+        float(trainer.step(number, batch, tags).total)
+    torch.set_rng_state(state)
+    return (time.monotonic() - began) / STEPS, parameter_count(network)
