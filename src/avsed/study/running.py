@@ -41,6 +41,7 @@ class Display:
         self._open: dict[str, Unit] = {unit.name: unit for unit in units}
         self._began = time.monotonic()
         self._looked = 0.0
+        self._shown: tuple[int, ...] = ()
         self._look()
         self._before = sum(self._steps.values())
         self.update(0)
@@ -67,6 +68,10 @@ class Display:
         if time.monotonic() - self._looked >= SLOWLY_S:
             self._look()
         steps = sum(self._steps.values())
+        now = (steps, self._done, self._failed, running)
+        if now == self._shown:
+            return
+        self._shown = now
         passed = time.monotonic() - self._began
         rate = f", {(steps - self._before) / passed:.2g} steps/s" if passed > SLOWLY_S else ""
         failed = f", {self._failed} failed" if self._failed else ""

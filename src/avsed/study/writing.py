@@ -105,7 +105,7 @@ def _means(found: StudyTable, kind: str, caption: str, named: bool) -> Table:
     for row in found.rows:
         cells = [*([row.setting] if named else []), *(_check(row, role) for role in ROLES)]
         for number in found.columns:
-            told = "–" if not row.cells else _told(number, row, kind)
+            told = _told(number, row, kind)
             cells.append(told + ("" if row.complete else INCOMPLETE))
             if found.beside_paper:
                 paper = row.cells[number.key].paper
