@@ -287,5 +287,5 @@ def test_help_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("check", "extract", "train", "evaluate", "tune", "score", "predict", "demo"):
+    for command in ("check", "extract", "train", "evaluate", "tune", "score", "study", "predict", "demo"):
         assert command in done.stdout

@@ -27,7 +27,7 @@ from avsed.study.units import Unit
 if TYPE_CHECKING:
     from distributed import Client
 
-AGAIN = 20  # lost workers that a training survives: the cluster's default of 3 is soon reached where machines are taken away
+AGAIN = 5  # times that a training begins anew after the cluster has given it up, which it does after losing 3 workers with it
 MISSING = "--scheduler needs Dask, which is not installed here: pip install 'avsed[cluster]' on this machine and on the workers"
 
 
@@ -51,40 +51,34 @@ def run_on_cluster(units: Sequence[Unit], *, address: str) -> Failures:
     failures: Failures = {}
     study = uuid.uuid4().hex
     event = Event(f"avsed-stop-{study}", client=client)
-    with client, _beacon(units[0].root.parent) as beacon, listening() as stop:
+    with client, _beacon(units[0].root.parent) as beacon:
         if not _workers(client):
             console.note(f"{address}: the scheduler has no workers yet; waiting for them")
         client.wait_for_workers(1)
         _extract(client, {unit.setting: unit.config for unit in units})
-        futures = {
-            client.submit(
-                train_there,
-                unit.to_dict(),
-                beacon=str(beacon),
-                stop=event.name,
-                key=f"avsed-{study}-{unit.name}",
-                retries=AGAIN,
-                pure=False,
-            ): unit
-            for unit in units
-        }
-        with console.bar("study", Display.total(units)) as bar:
+
+        def submit(unit: Unit, attempt: int) -> Any:
+            key = f"avsed-{study}-{unit.name}-{attempt}"
+            return client.submit(train_there, unit.to_dict(), beacon=str(beacon), stop=event.name, key=key, pure=False)
+
+        waiting = {submit(unit, 0): (unit, 0) for unit in units}
+        with console.bar("study", Display.total(units)) as bar, listening() as stop:
             display = Display(units, bar)
-            waiting = set(futures)
             while waiting and not stop:
                 time.sleep(EVERY_S)
                 for future in [future for future in waiting if future.done()]:
-                    waiting.discard(future)
-                    unit = futures[future]
-                    reason = _taken(unit, future)
+                    unit, attempt = waiting.pop(future)
+                    reason, lost = _taken(unit, future)
+                    future.release()
+                    if lost and attempt < AGAIN:
+                        waiting[submit(unit, attempt + 1)] = (unit, attempt + 1)
+                        continue
                     if reason:
                         failures[unit.name] = reason
                     display.ended(unit, reason)
-                    future.release()
                 display.update(min(len(waiting), len(_workers(client))))
         if stop:
             event.set()
-            client.cancel([future for future in waiting if future.status == "pending"])
             raise Stopped(
                 f"stopped with {len(waiting)} of {len(units)} trainings to do; the same command goes on", stop[0]
             )
@@ -166,18 +160,22 @@ def _told(outcome: Outcome) -> str:
     return "another process has it" if outcome.busy else outcome.reason
 
 
-def _taken(unit: Unit, future: Any) -> str:
-    """Write what a worker returned into the study's folder; returns why the training is not done."""
+def _taken(unit: Unit, future: Any) -> tuple[str, bool]:
+    """Write what a worker returned into the study's folder; returns why the training is not done, and whether workers were lost."""
+    from distributed import KilledWorker
+
+    if future.status == "cancelled":
+        return "the cluster has dropped it (is its scheduler still there?)", False
     try:
         reason, files = future.result()
     except Exception as error:  # whatever a worker or the cluster says
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}", isinstance(error, KilledWorker)
     if files is not None:
         with unit.held() as mine:
             if not mine:
-                return "another process trains it here"
+                return "another process trains it here", False
             _write(unit, files)
-    return str(reason)
+    return str(reason), False
 
 
 def _write(unit: Unit, files: Mapping[str, bytes]) -> None:

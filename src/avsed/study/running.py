@@ -216,6 +216,8 @@ def extract_all(configs: Mapping[str, Config], *, workers: int | None = None) ->
 
     Raises AvsedError (and its kin) as a training or evaluation would.
     """
+    import torch
+
     from avsed.device import choose_device, set_threads
     from avsed.features.extractors import make_extractors
     from avsed.training.preparation import open_configured, reference_events, split_features
@@ -242,3 +244,5 @@ def extract_all(configs: Mapping[str, Config], *, workers: int | None = None) ->
         for split in (*learned, *scored):
             if split.clips:
                 split_features(split, config, extractors, device=device, workers=workers)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the trainings are other processes

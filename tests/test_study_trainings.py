@@ -1,0 +1,187 @@
+"""A study with trainings, as a user runs it: killed, gone on with, extended, with one that fails; on a real Dask cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from avsed import commands
+from avsed.data.demo import LABELS, Recipe, generate
+from avsed.errors import AvsedError
+from avsed.study import cluster
+from avsed.study.command import Planned, Studied
+
+STEPS = 60
+PATIENCE = 300  # seconds, on a busy machine
+CONFIG = f"""
+data: {{labels: {json.dumps(LABELS)}}}
+training: {{steps: {STEPS}, weak_batch: 2, unlabelled_batch: 1, validations: 1, checkpoint_minutes: 0}}
+model: {{channels: [4], pools: [[4, 128]], hidden: 4, layers: 1}}
+metrics: {{resamples: 20}}
+threads: 1
+study: {{settings: {{spectral: , wide: {{inputs: spectral, model.hidden: 6}}}}, seeds: 1}}
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo data set whose features are there, and a configuration."""
+    folder = tmp_path_factory.mktemp("home")
+    clips = (("weak", 3), ("unlabeled", 1), ("validation", 2), ("test", 2))
+    generate(folder / "data", Recipe(clips=clips, duration=1.0))
+    (folder / "c.yaml").write_text(CONFIG)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AVSED_CACHE", str(home / "cache"))
+    yield
+    torch.set_num_threads(1)
+
+
+def begin(home: Path, out: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "avsed.cli",
+            "study",
+            str(home / "c.yaml"),
+            "--data",
+            str(home / "data"),
+            "--out",
+            str(out),
+            *words,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def until(what: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    began = time.monotonic()
+    while not what():
+        if process is not None and process.poll() is not None:
+            pytest.fail(f"ended too early: {process.communicate()[0]}")
+        assert time.monotonic() - began < PATIENCE, "it never came"
+        time.sleep(0.02)
+
+
+def steps(run: Path) -> int:
+    log = run / "log.jsonl"
+    return max((json.loads(line)["step"] for line in log.read_text().splitlines()), default=0) if log.is_file() else 0
+
+
+def trainer(run: Path) -> int:
+    """The process that has a training."""
+    return int((run / "lock").read_text().split()[1])
+
+
+def test_killed_and_gone_on_with_and_extended(home: Path, tmp_path: Path) -> None:
+    """SIGKILL to a training, to the study, and Ctrl-C; what is done stays as it is, the rest ends as if nothing had happened."""
+    out, first, second = tmp_path / "s", tmp_path / "s/runs/spectral/0", tmp_path / "s/runs/wide/0"
+    process = begin(home, out, "--workers", "2")
+    until(lambda: steps(first) >= 20, process)
+    os.kill(trainer(first), signal.SIGKILL)
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, said  # the other one is done, and the table made
+    assert f"failed: spectral/0: ended by SIGKILL (was there too little memory?) (see {first / 'train.log'})" in said
+    assert "No training is finished of: spectral." in (out / "table.md").read_text()
+    done = (second / "system.safetensors").stat().st_mtime_ns
+
+    def resumed(times: int) -> bool:
+        return (first / "train.log").read_text().count("going on from step") == times
+
+    process = begin(home, out, "--seeds", "2")
+    until(lambda: resumed(1), process)
+    child = trainer(first)
+    process.kill()
+    process.communicate()
+    until(lambda: not Path(f"/proc/{child}").exists())  # it stops by itself
+    assert 10 <= steps(first) < STEPS
+
+    process = begin(home, out, "--seeds", "2")
+    until(lambda: resumed(2), process)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130 and "the same command goes on" in said, said
+
+    found = commands.study(home / "c.yaml", out=out, data=home / "data", seeds=2, workers=2)
+    assert isinstance(found, Studied) and not found.failures and not found.table.incomplete
+    assert [row.seeds for row in found.table.rows] == [(0, 1), (0, 1)] and resumed(3)
+    assert (second / "system.safetensors").stat().st_mtime_ns == done
+    commands.train(home / "data", out=tmp_path / "whole", config=first / "config.yaml")
+    whole = load_file(tmp_path / "whole/system.safetensors")
+    assert all(whole[name].equal(value) for name, value in load_file(first / "system.safetensors").items())
+
+
+def test_one_that_fails_stops_no_other(home: Path, tmp_path: Path) -> None:
+    settings = "study.settings={wild: {inputs: spectral, training.learning_rate: 1.0e+30}, spectral: }"
+    given = {"out": tmp_path / "s", "data": home / "data", "overrides": [settings, "training.steps=8"]}
+    found = commands.study(home / "c.yaml", dry_run=True, workers=2, **given)  # type: ignore[arg-type]
+    assert isinstance(found, Planned) and set(found.states.values()) == {"missing"} and not (tmp_path / "s").exists()
+    told = found.to_dict()
+    assert told["seconds"] > 0 and told["bytes"] > 1e6 and told["settings"]["wild"]["missing"] == 1
+    assert any("2 trainings to do" in part for part in found.render() if isinstance(part, str))
+    found = commands.study(home / "c.yaml", workers=2, **given)  # type: ignore[arg-type]
+    assert isinstance(found, Studied) and list(found.failures) == ["wild/0"]
+    assert "the training diverges" in found.failures["wild/0"]
+    assert [row.setting for row in found.table.rows] == ["spectral"] and found.table.empty == ("wild",)
+    assert "wild/0 failed" in (tmp_path / "s/table.md").read_text()
+
+
+def test_what_another_process_trains_is_waited_for(home: Path, tmp_path: Path) -> None:
+    given = ("--set", "training.steps=8", "--settings", "spectral")
+    both = [begin(home, tmp_path / "s", *given) for _ in range(2)]
+    said = [process.communicate(timeout=PATIENCE)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    log = (tmp_path / "s/runs/spectral/0/train.log").read_text()
+    assert log.count("training: 8/8") == 1, log
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["a shared disk", "disks of their own"])
+def test_a_lost_worker_s_training_runs_again(
+    home: Path, tmp_path: Path, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+    psutil = pytest.importorskip("psutil")
+    if not shared:
+        monkeypatch.setattr(cluster, "_beacon", lambda folder: contextlib.nullcontext(folder / "never there"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    def victim() -> bool:
+        """Kill the worker of the first training that is under way."""
+        for run in tmp_path.rglob("log.jsonl"):
+            if steps(run.parent) >= 10:
+                os.kill(psutil.Process(trainer(run.parent)).ppid(), signal.SIGKILL)
+                return True
+        return False
+
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
+        process = begin(home, tmp_path / "s", "--scheduler", local.scheduler_address)
+        until(victim, process)
+        said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    found = commands.study(home / "c.yaml", out=tmp_path / "s", data=home / "data", table_only=True)
+    assert isinstance(found, Studied) and [row.seeds for row in found.table.rows] == [(0,), (0,)]
+    logs = [(tmp_path / "s/runs" / name / "0/train.log").read_text() for name in ("spectral", "wide")]
+    assert any("going on from step" in log for log in logs) == shared
+
+
+def test_without_dask_it_says_how_to_get_it(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(AvsedError, match=r"pip install 'avsed\[cluster\]'"):
+        commands.study(home / "c.yaml", out=tmp_path / "s", data=home / "data", scheduler="tcp://127.0.0.1:1")
