@@ -164,7 +164,6 @@ def study(
         failures = _carry_out(plan, workers=workers, scheduler=scheduler)
     logs = {unit.name: unit.run.said for unit in plan.units}
     told = {name: f"{reason} (see {logs[name]})" for name, reason in failures.items()}
-    console.note("making the table …")
     try:
         table = make_table(plan)
     except NothingYet:

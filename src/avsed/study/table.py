@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from avsed import numbers
+from avsed import console, numbers
 from avsed.comparing import Figure, Trained, between, check_same, mean_over
 from avsed.config import Config
 from avsed.errors import AvsedError, CheckpointError
@@ -170,10 +170,11 @@ def make_table(plan: Plan) -> StudyTable:
     reading = _Reading(plan.base)
     rows: list[Row] = []
     provenance: dict[str, Any] = {}
-    for name in shown:
-        row, told = _row(plan, name, done[name], reading)
-        rows.append(row)
-        provenance |= told
+    with console.bar("table", sum(map(len, done.values()))) as bar:
+        for name in shown:
+            row, told = _row(plan, name, done[name], reading, bar)
+            rows.append(row)
+            provenance |= told
     for role in plan.base.data.validation, plan.base.data.test:
         check_same(f"{plan.folder}, {role}", [mark for split, mark in reading.marks if split == role], [metrics])
     baseline = BASELINE if BASELINE in shown else shown[0]
@@ -228,9 +229,14 @@ class _Reading:
         return values, drawn, stored.about
 
 
-def _row(plan: Plan, name: str, units: Sequence[Unit], reading: _Reading) -> tuple[Row, dict[str, Any]]:
+def _row(
+    plan: Plan, name: str, units: Sequence[Unit], reading: _Reading, bar: console.Bar
+) -> tuple[Row, dict[str, Any]]:
     config, study, confidence = plan.settings[name], plan.study, plan.base.metrics.confidence
-    read = {unit.config.seed: reading.read(unit) for unit in units}
+    read = {}
+    for unit in units:
+        read[unit.config.seed] = reading.read(unit)
+        bar.update(len(reading.marks) // 2)
     seeds = tuple(read)
     keep = study.kept(len(seeds))
     beside = TABLE.get(name) if DCASE in config.data.sources else None
