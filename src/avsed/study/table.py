@@ -245,7 +245,10 @@ def _row(
         selected = select({unit.config.seed: _validated(unit, study.select or key) for unit in units}, keep)
         means = {
             kind: mean_over(
-                [read[seed][0][key] for seed in own], [read[seed][1][key] for seed in own], confidence=confidence
+                [read[seed][0][key] for seed in own],
+                [read[seed][1][key] for seed in own],
+                confidence=confidence,
+                system=list(plan.settings).index(name),
             )
             for kind, own in zip(KINDS, (sorted(selected), seeds), strict=True)
         }
