@@ -21,6 +21,7 @@ from avsed.errors import AvsedError, CheckpointError, ConfigError
 from avsed.evaluation import evaluate_scores
 from avsed.files import write_json
 from avsed.scores import Scores, write_scores
+from avsed.study import cluster
 from avsed.study.command import study
 from avsed.study.paper import BASELINE, DCASE, SETTINGS, TABLE, canonical
 from avsed.study.plan import Plan, StudyConfig, make_plan
@@ -324,6 +325,34 @@ def test_a_run_of_another_seed_or_evaluation_does_not_pass(tmp_path: Path) -> No
     (tmp_path / "out/runs/spectral/0").rename(tmp_path / "out/runs/spectral/1")
     with pytest.raises(CheckpointError, match=r"another configuration \(seed: 0 -> 1\)"):
         plan(tmp_path, FEW + "study: {settings: [spectral], seeds: 2}")
+
+
+def test_what_a_worker_returns_becomes_the_run(tmp_path: Path) -> None:
+    """Results come last, so that what is written half is not taken for done; nothing is written over what another process has."""
+    (unit,) = plan(tmp_path, FEW + "study: {settings: [spectral], seeds: 1}").units
+    there = Unit(tmp_path / "there", unit.setting, unit.config)
+    finished(there, 0.1)
+    place = there.run.folder
+    files = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+    class Future:
+        status = "finished"
+
+        def result(self) -> tuple[str, dict[str, bytes]]:
+            return "", files
+
+    with unit.held():
+        assert cluster._taken(unit, Future()) == ("another process trains it here", False)
+    assert unit.state == "missing"
+    order: list[str] = []
+    real = cluster.replacing
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "replacing", lambda path: (order.append(path.name), real(path))[1])
+        assert cluster._taken(unit, Future()) == ("", False)
+    assert order[-2:] == ["test.json", "validation.json"] and unit.state == "done"
+    assert all((unit.run.folder / name).read_bytes() == content for name, content in files.items())
+    Future.status = "cancelled"
+    assert "dropped" in cluster._taken(unit, Future())[0]
 
 
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:

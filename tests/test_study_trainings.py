@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -19,7 +18,6 @@ from safetensors.torch import load_file
 from avsed import commands
 from avsed.data.demo import LABELS, Recipe, generate
 from avsed.errors import AvsedError
-from avsed.study import cluster
 from avsed.study.command import Planned, Studied
 
 STEPS = 60
@@ -152,14 +150,9 @@ def test_what_another_process_trains_is_waited_for(home: Path, tmp_path: Path) -
     assert log.count("training: 8/8") == 1, log
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["a shared disk", "disks of their own"])
-def test_a_lost_worker_s_training_runs_again(
-    home: Path, tmp_path: Path, shared: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_worker_s_training_runs_again(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed", reason="Dask is not installed")
     psutil = pytest.importorskip("psutil")
-    if not shared:
-        monkeypatch.setattr(cluster, "_beacon", lambda folder: contextlib.nullcontext(folder / "never there"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 
     def victim() -> bool:
@@ -178,7 +171,7 @@ def test_a_lost_worker_s_training_runs_again(
     found = commands.study(home / "c.yaml", out=tmp_path / "s", data=home / "data", table_only=True)
     assert isinstance(found, Studied) and [row.seeds for row in found.table.rows] == [(0,), (0,)]
     logs = [(tmp_path / "s/runs" / name / "0/train.log").read_text() for name in ("spectral", "wide")]
-    assert any("going on from step" in log for log in logs) == shared
+    assert any("going on from step" in log for log in logs)
 
 
 def test_without_dask_it_says_how_to_get_it(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,14 +162,12 @@ def _told(outcome: Outcome) -> str:
 
 def _taken(unit: Unit, future: Any) -> tuple[str, bool]:
     """Write what a worker returned into the study's folder; returns why the training is not done, and whether workers were lost."""
-    from distributed import KilledWorker
-
     if future.status == "cancelled":
         return "the cluster has dropped it (is its scheduler still there?)", False
     try:
         reason, files = future.result()
     except Exception as error:  # whatever a worker or the cluster says
-        return f"{type(error).__name__}: {error}", isinstance(error, KilledWorker)
+        return f"{type(error).__name__}: {error}", type(error).__name__ == "KilledWorker"
     if files is not None:
         with unit.held() as mine:
             if not mine:
