@@ -15,7 +15,7 @@ from avsed.opened import Opened, open_run
 from avsed.postprocessing.files import Preset, check_name, mark_clips, named_events
 from avsed.postprocessing.objectives import Labelled, find_objective
 from avsed.postprocessing.options import PostprocessingConfig, by_class, make_postprocessing
-from avsed.postprocessing.tuning import Grid, Tuning, What
+from avsed.postprocessing.tuning import Grid, Tuning, What, check_tuning
 from avsed.postprocessing.tuning import tune as find_best
 from avsed.training.preparation import reference_events
 
@@ -122,6 +122,8 @@ def tune(
     Raises ConfigError if the split is the test split, by its name or by what is in it, or what is to be tuned does not fit together.
     """
     wanted, path = find_objective(objective), Path(run) / "postprocessing" / f"{check_name(name)}.yaml"
+    if medians is not None and "median" not in what:
+        raise ConfigError(f"--medians {','.join(medians)}: no median filter is tuned; add median to --what")
     grid = Grid() if medians is None else replace(Grid(), medians=tuple(map(_length, medians)))
     opened = open_run(run, data=data, given=settings, device=device, missing=missing)
     config = opened.system.config
@@ -130,9 +132,10 @@ def tune(
         raise ConfigError("the configuration names no validation split: give --split")
     labelled = opened.data.split(chosen)
     refuse_test(opened, labelled)
+    parts = cast("list[What]", list(what))
+    check_tuning(config.postprocessing, wanted, parts)  # before features are computed
     labelled, scores = opened.scored(labelled, workers=workers)
     clips = Labelled(scores, reference_events(labelled), labelled.durations, opened.system.labels, config.metrics)
-    parts = cast("list[What]", list(what))
     found = find_best(clips, config.postprocessing, objective=wanted, what=parts, grid=grid)
     about = opened.about(labelled)
     record = {

@@ -85,7 +85,7 @@ def tune(
 
     Raises ConfigError if that does not fit together, or post-processing depends on the threshold.
     """
-    _check(config, objective, what)
+    check_tuning(config, objective, what)
     options = _options(clips, config, what, grid)
     tuned = [label for label in clips.labels if clips.events_of(label)]
     if not tuned:
@@ -110,7 +110,8 @@ def tune(
     return Tuning(chosen, before.overall, after.overall, classes, grid.to_dict(what))
 
 
-def _check(config: PostprocessingConfig, objective: Objective, what: Collection[What]) -> None:
+def check_tuning(config: PostprocessingConfig, objective: Objective, what: Collection[What]) -> None:
+    """Raise ConfigError if what is to be tuned does not fit together; see `tune`."""
     odd = sorted(set(what) - set(WHAT))
     if odd or not what:
         raise ConfigError(f"what to tune is one or more of {', '.join(WHAT)}; got {', '.join(odd) or 'none'}")
