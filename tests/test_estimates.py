@@ -160,6 +160,7 @@ def test_folders_that_are_none_of_the_forms_say_what_to_give(tmp_path: Path) -> 
     ):
         read_estimate(tmp_path / "out")
     put(tmp_path / "run/scores/test.safetensors", "")
+    put(tmp_path / "run/checkpoint.safetensors", "")
     with pytest.raises(AnnotationError, match=r"run: no tables.*give the file .*scores/test\.safetensors"):
         read_estimate(tmp_path / "run")
     for name in ("0.5.tsv", "0.50.tsv"):

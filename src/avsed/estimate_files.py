@@ -124,7 +124,10 @@ def _read(path: Path, durations: Mapping[str, float] | None, problems: list[Prob
 
 def _read_folder(folder: Path, durations: Mapping[str, float] | None, problems: list[Problem]) -> Estimate:
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.name[0] != ".")
-    inside = sorted(str(path) for path in (*folder.glob("*.safetensors"), *folder.glob("scores/*.safetensors")))
+    found = (
+        sorted(folder.glob(pattern)) for pattern in ("scores/*.safetensors", "*.safetensors")
+    )  # a run's has others, too
+    inside = [str(path) for paths in found for path in paths]
     if not tables:
         hint = f"; give the file {inside[0]}" if inside else ""
         raise AnnotationError(
