@@ -49,23 +49,19 @@ def _cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(1)
 
 
-def begin(home: Path, out: Path, *words: str) -> subprocess.Popen[str]:
+COMMAND = ("-m", "avsed.cli")
+ALONE = (
+    "-c",
+    "import contextlib, avsed.study.cluster as cluster, avsed.cli\n"
+    "cluster._beacon = lambda folder: contextlib.nullcontext(folder / 'never there')\navsed.cli.main()",
+)
+"""The same command, on a disk that no worker sees."""
+
+
+def begin(home: Path, out: Path, *words: str, command: tuple[str, ...] = COMMAND) -> subprocess.Popen[str]:
+    given = ["study", str(home / "c.yaml"), "--data", str(home / "data"), "--out", str(out), *words]
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "avsed.cli",
-            "study",
-            str(home / "c.yaml"),
-            "--data",
-            str(home / "data"),
-            "--out",
-            str(out),
-            *words,
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        [sys.executable, *command, *given], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
@@ -150,10 +146,10 @@ def test_what_another_process_trains_is_waited_for(home: Path, tmp_path: Path) -
     assert log.count("training: 8/8") == 1, log
 
 
-def test_a_lost_worker_s_training_runs_again(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shared", [True, False], ids=["a shared disk", "disks of their own"])
+def test_a_lost_worker_s_training_runs_again(home: Path, tmp_path: Path, shared: bool) -> None:
     distributed = pytest.importorskip("distributed", reason="Dask is not installed")
     psutil = pytest.importorskip("psutil")
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
 
     def victim() -> bool:
         """Kill the worker of the first training that is under way."""
@@ -163,15 +159,18 @@ def test_a_lost_worker_s_training_runs_again(home: Path, tmp_path: Path, monkeyp
                 return True
         return False
 
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
-        process = begin(home, tmp_path / "s", "--scheduler", local.scheduler_address)
+    scratch = str(tmp_path / "workers")
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, local_directory=scratch) as local:
+        words = ("--scheduler", local.scheduler_address)
+        process = begin(home, tmp_path / "s", *words, command=COMMAND if shared else ALONE)
         until(victim, process)
         said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     found = commands.study(home / "c.yaml", out=tmp_path / "s", data=home / "data", table_only=True)
     assert isinstance(found, Studied) and [row.seeds for row in found.table.rows] == [(0,), (0,)]
     logs = [(tmp_path / "s/runs" / name / "0/train.log").read_text() for name in ("spectral", "wide")]
-    assert any("going on from step" in log for log in logs)
+    assert any("going on from step" in log for log in logs) == shared
+    assert shared or all(log.count("device:") == 3 for log in logs)  # whole, from the first step
 
 
 def test_without_dask_it_says_how_to_get_it(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

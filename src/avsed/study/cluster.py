@@ -117,7 +117,11 @@ def train_there(told: Mapping[str, Any], *, beacon: str, stop: str) -> tuple[str
     if Path(beacon).is_file():
         unit = Unit.from_dict(told)
         return _follow(unit, stop), None
-    own = Path(tempfile.mkdtemp(prefix="avsed-study-"))
+    from distributed import get_worker
+
+    own = Path(
+        tempfile.mkdtemp(prefix="avsed-study-", dir=get_worker().local_directory)
+    )  # Dask clears it after a lost worker
     try:
         unit = Unit.from_dict(told, root=own)
         reason = _follow(unit, stop)
