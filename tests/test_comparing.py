@@ -15,6 +15,7 @@ from avsed.annotations import Event, Events
 from avsed.cli import app
 from avsed.comparing import compare
 from avsed.config import Config, load_config
+from avsed.data.folder import events_fingerprint
 from avsed.errors import AnnotationError, AvsedError, CheckpointError, ConfigError
 from avsed.evaluation import evaluate_scores
 from avsed.files import write_json
@@ -53,7 +54,7 @@ def run(folder: Path, *, noise: float, seed: int, reference: Events = REFERENCE)
         metrics=config.metrics,
         about={
             "split": "test",
-            "fingerprint": {"sha256": f"{len(reference)}", "clips": len(reference)},
+            "fingerprint": events_fingerprint(reference),
             "postprocessing": config.postprocessing.model_dump(mode="json"),
             "metrics": config.metrics.model_dump(mode="json"),
         },
@@ -153,6 +154,15 @@ def test_names_are_matched_as_asked_for(tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out)["numbers"]["event_macro_f1"]["first"]["value"] == 1.0
 
 
+def test_settings_that_would_do_nothing_are_refused(tmp_path: Path) -> None:
+    own, truth = run(tmp_path / "a", noise=0.2, seed=0), tmp_path / "truth.tsv"
+    write_events(truth, REFERENCE)
+    with pytest.raises(ConfigError, match=r"--set data\.labels=.*only postprocessing and metrics change"):
+        compare(own, own, settings=["data.labels=[A]"])
+    with pytest.raises(ConfigError, match=r"--set training\.steps=5: .*only postprocessing, metrics and data change"):
+        compare(truth, truth, reference=truth, settings=["training.steps=5"])
+
+
 def test_options_that_have_no_meaning_are_refused(tmp_path: Path) -> None:
     for options, text in (
         ({"match": "stem"}, "--match stem: .*give --reference"),
@@ -177,6 +187,17 @@ def test_numbers_stay_whole_and_undefined_ones_are_null(tmp_path: Path) -> None:
     for part in compare(tmp_path / "bad", tmp_path / "good", settings=FEW).render():
         console.print(part)
     assert "…" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_results_that_a_later_evaluation_has_outdated_are_refused(tmp_path: Path) -> None:
+    own = run(tmp_path / "a", noise=0.2, seed=0)
+    write_events(
+        Run(own).reference("test"), dict(list(REFERENCE.items())[:20]), decimals=None
+    )  # of another set of clips
+    with pytest.raises(
+        CheckpointError, match=r"test\.json: is of other clips or labels than .*evaluate .* --split test"
+    ):
+        read_stored(own)
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from avsed.annotations import Event, Events
 from avsed.config import load_config
+from avsed.data.folder import events_fingerprint
 from avsed.errors import AvsedError, CheckpointError
 from avsed.evaluation import evaluate_scores
 from avsed.files import write_json, write_text
@@ -36,7 +37,7 @@ from avsed.report.sections import Sections
 from avsed.report.style import drawing
 from avsed.run import Run, versions
 from avsed.scores import Scores, write_scores
-from avsed.tables import write_durations, write_events, write_tags
+from avsed.tables import read_events, write_durations, write_events, write_tags
 
 LABELS = ("$\\alpha_1$ & 100 %", "</figcaption><script>alert(1)</script>", "Dog_{bark} 'n' \"howl\"", "Ünïcode 犬")
 CLIPS = tuple(f"clip <{n}> & co.wav" for n in range(6))
@@ -176,7 +177,7 @@ def make_run(
     durations = dict.fromkeys(CLIPS, 2.0)
     about = {
         "split": "test",
-        "fingerprint": mark,
+        "fingerprint": {**events_fingerprint(reference), "left_out": []},
         "inputs": list(config.inputs),
         "postprocessing": config.postprocessing.model_dump(mode="json"),
         "metrics": config.metrics.model_dump(mode="json"),
@@ -374,7 +375,10 @@ def test_runs_of_other_clips_or_classes_are_refused(runs: list[Path], tmp_path: 
         load_runs([runs[0], other])
     changed = make_run(tmp_path / "clips", tmp_path)
     results = json.loads(Run(changed).results("test").read_bytes())
-    results["fingerprint"]["sha256"] = "1" * 64
+    reference = read_events(Run(changed).reference("test"), problems=[])
+    reference[CLIPS[0]] = reference[CLIPS[0]][1:]
+    write_events(Run(changed).reference("test"), reference, decimals=None)
+    results["fingerprint"] = events_fingerprint(reference)
     write_json(Run(changed).results("test"), results)
     with pytest.raises(CheckpointError, match="cannot be compared"):
         load_runs([runs[0], changed])

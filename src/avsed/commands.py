@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from avsed import console
-from avsed.config import Config, load_config
+from avsed.config import Config, check_sections, load_config, section_of
 from avsed.errors import ConfigError
 from avsed.features.options import LOGMEL
 from avsed.files import write_json
@@ -210,9 +210,10 @@ def score(
     """
     from avsed.scoring import score as run_score
 
+    check_sections(settings, ("postprocessing", "metrics", "data"), "nothing is trained or extracted here")
     config = load_config(None, ["postprocessing.median_filter=1", *settings])
     if postprocessing is not None:
-        if any(setting.startswith("postprocessing.") for setting in settings):
+        if any(section_of(setting) == "postprocessing" for setting in settings):
             raise ConfigError("--postprocessing and --set postprocessing.…: give one of them")
         config = config.model_copy(update={"postprocessing": read_preset(Path(postprocessing)).config})
     return run_score(reference, estimate, durations=durations, missing_clips=missing_clips, match=match, config=config)

@@ -171,7 +171,7 @@ def compare(
     first, second : each the folder of a run that was evaluated, a folder of such runs (trainings of one system), the results of one
         evaluation (``RUN/results/NAME.json``), or with ``reference`` any output that 'avsed score' takes
     split : of runs; by default the configuration's test split
-    settings : overrides of ``metrics``, for both
+    settings : overrides of ``postprocessing`` and ``metrics``, for both; of outputs that are no runs, of ``data``, too
 
     Raises AvsedError if something is not there, or the two were not scored on the same clips and labels; ConfigError for an option that
     has no meaning with, or without, a reference.

@@ -274,6 +274,18 @@ def make(kind: type[C], values: Mapping[str, Any], *, source: str, overrides: Se
         raise ConfigError(f"{source}: " + "; ".join(explain(item, kind) for item in error.errors())) from error
 
 
+def section_of(setting: str) -> str:
+    """The section that an override ``KEY=VALUE`` is of."""
+    return setting.partition("=")[0].split(".")[0].strip()
+
+
+def check_sections(settings: Sequence[str], known: Sequence[str], why: str) -> None:
+    """Raise ConfigError, telling why, for an override of another section than those that are known here: it would do nothing."""
+    odd = next((setting for setting in settings if section_of(setting) not in known), None)
+    if odd is not None:
+        raise ConfigError(f"--set {odd}: {why}; only {', '.join(known[:-1])} and {known[-1]} change")
+
+
 def _parse(text: str, source: str) -> Any:
     try:
         return yaml.safe_load(text)

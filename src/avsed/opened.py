@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avsed import console
-from avsed.config import load_config
+from avsed.config import check_sections, load_config, section_of
 from avsed.data.folder import DataSet, Split
 from avsed.device import choose_device, describe, set_threads
 from avsed.errors import ConfigError
@@ -38,7 +38,7 @@ class Opened:
 
         Raises ConfigError if one is, or the preset is of other classes than the system's.
         """
-        both = [setting for setting in given if _section(setting) == "postprocessing"]
+        both = [setting for setting in given if section_of(setting) == "postprocessing"]
         if both:
             raise ConfigError(
                 f"--set {both[0]}: post-processing {preset.name!r} is used as it is; change its file, or leave it out"
@@ -97,11 +97,7 @@ def open_run(
     """
     folder = Run(run)
     system_file = folder.trained_system()
-    odd = [setting for setting in given if _section(setting) not in SETTINGS]
-    if odd:
-        raise ConfigError(
-            f"--set {odd[0]}: a trained system's own settings are fixed; only postprocessing, metrics and data change"
-        )
+    check_sections(given, SETTINGS, "a trained system's own settings are fixed")
     given = [*given, *([f"data.root={json.dumps(str(data))}"] if data is not None else [])]
     config = load_config(folder.config_file, given)
     if missing is not None and missing != config.fusion.missing:
@@ -117,8 +113,3 @@ def open_run(
     config.postprocessing.check_labels(system.labels)
     source = config.data.model_copy(update={"labels": system.labels})
     return Opened(folder, system, open_configured(config.model_copy(update={"data": source})))
-
-
-def _section(setting: str) -> str:
-    """The section that ``KEY=VALUE`` is of."""
-    return setting.partition("=")[0].split(".")[0].strip()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from avsed.annotations import Events
-from avsed.config import Config, load_config, make_config
+from avsed.config import Config, check_sections, load_config, make_config
+from avsed.data.folder import events_fingerprint
 from avsed.errors import CheckpointError
 from avsed.evaluation import Evaluation, evaluate_scores
 from avsed.run import Run
@@ -58,10 +59,12 @@ def read_stored(path: str | Path, *, split: str | None = None, settings: Sequenc
 
     path : folder of a run, or the results of one of its evaluations (``RUN/results/NAME.json``)
     split : of a run's folder; by default the configuration's test split
-    settings : overrides of ``metrics``, as of 'avsed evaluate'
+    settings : overrides of ``postprocessing`` and ``metrics``, as of 'avsed evaluate'
 
-    Raises CheckpointError, naming the file and the command that makes it, if something is not there or damaged.
+    Raises ConfigError for other overrides; CheckpointError, naming the file and the command that makes it, if something is not there
+    or damaged, or of other clips or labels than the results.
     """
+    check_sections(settings, ("postprocessing", "metrics"), "scores and labels are those that were kept")
     given = Path(path)
     file = given if given.suffix == ".json" else None
     run = Run(given if file is None else given.parent.parent)
@@ -76,6 +79,12 @@ def read_stored(path: str | Path, *, split: str | None = None, settings: Sequenc
         raise CheckpointError(
             f"{lacking[0]}: not there; run 'avsed evaluate {run.folder} --split {name}' with this version"
         )
+    reference = read_events(run.reference(name), problems=[])
+    if events_fingerprint(reference) != {key: about["fingerprint"].get(key) for key in ("clips", "sha256")}:
+        raise CheckpointError(
+            f"{file}: is of other clips or labels than {run.reference(name)}, which a later evaluation wrote; run 'avsed evaluate "
+            f"{run.folder} --split {name}' again, with what these results were made with"
+        )
     shaped = config.model_dump(mode="json") | {key: about[key] for key in ("postprocessing", "metrics")}
     return Stored(
         file,
@@ -84,7 +93,7 @@ def read_stored(path: str | Path, *, split: str | None = None, settings: Sequenc
         about,
         make_config(shaped, source=str(file), overrides=settings),
         read_scores(run.scores(name)),
-        read_events(run.reference(name), problems=[]),
+        reference,
         read_durations(run.durations(name)),
     )
 

@@ -154,15 +154,24 @@ def fingerprint(split: Split) -> dict[str, int | str]:
     """Number of clips and a hash over their names and labels, whatever their order and place: equal if scores may be compared."""
     names = sorted(clip.name for clip in split.clips)
     if split.events is not None:
-        rounded = {
-            name: sorted((round(e.onset, 6), round(e.offset, 6), e.label) for e in split.events[name]) for name in names
-        }
-        content: object = {name: [[label, onset, offset] for onset, offset, label in rounded[name]] for name in names}
-    elif split.tags is not None:
-        content = {name: sorted(split.tags[name]) for name in names}
-    else:
-        content = names
-    return {"clips": len(names), "sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
+        return events_fingerprint({name: split.events[name] for name in names})
+    if split.tags is not None:
+        return _hashed({name: sorted(split.tags[name]) for name in names})
+    return _hashed(names)
+
+
+def events_fingerprint(events: Events) -> dict[str, int | str]:
+    """The `fingerprint` of clips of which all events are given; times to the microsecond."""
+    content = {}
+    for name, own in events.items():
+        rounded = sorted((round(e.onset, 6), round(e.offset, 6), e.label) for e in own)
+        content[name] = [[label, onset, offset] for onset, offset, label in rounded]
+    return _hashed(content)
+
+
+def _hashed(content: Mapping[str, object] | Sequence[str]) -> dict[str, int | str]:
+    text = json.dumps(content, sort_keys=True)
+    return {"clips": len(content), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def _find_tables(folder: Path) -> Iterator[tuple[str, SplitSource]]:
