@@ -10,20 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from runs import keep_evaluation, noisy_scores
 
 from avsed.annotations import Event, Events
 from avsed.cli import app
 from avsed.comparing import compare
 from avsed.config import Config, load_config
-from avsed.data.folder import events_fingerprint
 from avsed.errors import AnnotationError, AvsedError, CheckpointError, ConfigError
-from avsed.evaluation import evaluate_scores
-from avsed.files import write_json
 from avsed.numbers import NUMBERS
 from avsed.run import Run
-from avsed.scores import Scores, write_scores
 from avsed.stored import read_stored
-from avsed.tables import labels_of, write_durations, write_events, write_tags
+from avsed.tables import labels_of, write_events, write_tags
 
 CLASSES = ("Cat", "Dog")
 REFERENCE: Events = {
@@ -34,39 +31,8 @@ FEW = ["metrics.resamples=200"]
 
 def run(folder: Path, *, noise: float, seed: int, reference: Events = REFERENCE) -> Path:
     """A run's folder as 'avsed evaluate' leaves it, of a system whose scores are the truth and some noise."""
-    random = np.random.default_rng(seed)
-    own, config = Run(folder), Config()
-    boundaries = np.arange(0, 10.01, 0.1)
-    scores = []
-    for clip, events in reference.items():
-        frames = np.zeros((100, 2))
-        for event in events:
-            frames[round(event.onset * 10) : round(event.offset * 10), CLASSES.index(event.label)] = 1
-        frames = np.clip(0.2 + 0.6 * frames + noise * random.normal(size=(1, 2)), 0, 1).astype(np.float32)
-        scores.append(Scores(clip, CLASSES, frames, boundaries, frames.max(axis=0)))
-    durations = dict.fromkeys(reference, 10.0)
-    evaluation, events = evaluate_scores(
-        scores,
-        reference,
-        labels=CLASSES,
-        durations=durations,
-        postprocessing=config.postprocessing,
-        metrics=config.metrics,
-        about={
-            "split": "test",
-            "fingerprint": events_fingerprint(reference),
-            "postprocessing": config.postprocessing.model_dump(mode="json"),
-            "metrics": config.metrics.model_dump(mode="json"),
-        },
-    )
-    for name in ("scores", "results"):
-        (folder / name).mkdir(parents=True)
-    config.save(own.config_file)
-    write_scores(own.scores("test"), scores)
-    write_events(own.events("test"), events)
-    write_events(own.reference("test"), reference, decimals=None)
-    write_durations(own.durations("test"), durations, decimals=None)
-    write_json(own.results("test"), evaluation.to_dict())
+    scores = noisy_scores(reference, CLASSES, noise=noise, random=np.random.default_rng(seed))
+    keep_evaluation(Run(folder), Config(), scores, reference, dict.fromkeys(reference, 10.0))
     return folder
 
 
@@ -226,3 +192,14 @@ def test_settings_change_how_both_are_measured(tmp_path: Path) -> None:
     wide = compare(own, own, settings=[*FEW, "metrics.onset_collar=5", "metrics.offset_collar=5"])
     narrow = compare(own, own, settings=FEW)
     assert wide.found["onset_micro_f1"][0].values >= narrow.found["onset_micro_f1"][0].values
+
+
+def test_best_tags_are_the_best_of_all_thresholds(tmp_path: Path) -> None:
+    own = run(tmp_path / "a", noise=0.3, seed=0)
+    stored = read_stored(own)
+    best = stored.evaluate().values["best_clip_macro_f1"]
+    tried = []
+    for threshold in np.unique([one.tags for one in stored.scores]):
+        changed = read_stored(own, settings=[f"postprocessing.threshold={threshold}"]).evaluate(all_thresholds=False)
+        tried.append([rates.f1 for rates in changed.clip.classes.values()])
+    assert best == pytest.approx(np.max(tried, axis=0).mean())

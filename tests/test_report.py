@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs import keep_evaluation
 
 from avsed.annotations import Event, Events
 from avsed.config import load_config
 from avsed.data.folder import events_fingerprint
 from avsed.errors import AvsedError, CheckpointError
-from avsed.evaluation import evaluate_scores
 from avsed.files import write_json, write_text
 from avsed.media import write_clip
 from avsed.metrics import event_based, segment_based
@@ -36,8 +36,8 @@ from avsed.report.page import Figure, Table
 from avsed.report.sections import Sections
 from avsed.report.style import drawing
 from avsed.run import Run, versions
-from avsed.scores import Scores, write_scores
-from avsed.tables import read_events, write_durations, write_events, write_tags
+from avsed.scores import Scores
+from avsed.tables import read_events, write_events, write_tags
 
 LABELS = ("$\\alpha_1$ & 100 %", "</figcaption><script>alert(1)</script>", "Dog_{bark} 'n' \"howl\"", "Ünïcode 犬")
 CLIPS = tuple(f"clip <{n}> & co.wav" for n in range(6))
@@ -174,31 +174,17 @@ def make_run(
                 reference[clip].append(Event(0.2 * (n % 3), 1.0 + 0.2 * (column % 5), labels[column]))
             frames[2 : 8 + column % 9, column] = 0.2 + 0.8 * random.random(6 + column % 9)
         scores.append(Scores(clip, labels, frames, np.linspace(0, 2, 21), frames.max(0)))
-    durations = dict.fromkeys(CLIPS, 2.0)
-    about = {
-        "split": "test",
-        "fingerprint": {**events_fingerprint(reference), "left_out": []},
-        "inputs": list(config.inputs),
-        "postprocessing": config.postprocessing.model_dump(mode="json"),
-        "metrics": config.metrics.model_dump(mode="json"),
-        "versions": versions(),
-        "extractors": {},
-        "provenance": {"ear": {"pretrained_on": ["AudioSet"], "overlap": ["AudioSet"]}},
-    }
-    evaluation, events = evaluate_scores(
+    keep_evaluation(
+        run,
+        config,
         scores,
         reference,
-        labels=labels,
-        durations=durations,
-        postprocessing=config.postprocessing,
-        metrics=config.metrics,
-        about=about,
+        dict.fromkeys(CLIPS, 2.0),
+        inputs=list(config.inputs),
+        versions=versions(),
+        extractors={},
+        provenance={"ear": {"pretrained_on": ["AudioSet"], "overlap": ["AudioSet"]}},
     )
-    write_scores(run.scores("test"), scores)
-    write_events(run.events("test"), events)
-    write_events(run.reference("test"), reference, decimals=None)
-    write_durations(run.durations("test"), durations, decimals=None)
-    write_json(run.results("test"), evaluation.to_dict())
     return folder
 
 

@@ -83,6 +83,14 @@ def test_what_does_not_fit_is_named() -> None:
     assert not len(all_of(next(iter(Saying([], paper, labels=LABELS, clips=CLIPS)))).clip)
 
 
+FRAMES_ALONE = (
+    "best_segment",
+    "best_event",
+    "best_intersection",
+    "psds",
+)  # numbers that follow from frames at all thresholds
+
+
 def test_numbers_of_many_classes_are_the_same_but_for_their_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     own = scores("c", "a", "b")
     events = {clip: [Event(0.0, 0.6, LABELS[i % 2 + 1]), Event(0.8, 4.0, "Owl")] for i, clip in enumerate("abc")}
@@ -98,7 +106,7 @@ def test_numbers_of_many_classes_are_the_same_but_for_their_intervals(monkeypatc
     assert whole.values["psds"] > 0 and whole.values["best_segment_macro_f1"] > 0
     intervals, classes = large.intervals
     for key, interval in intervals.items():  # a resample of three clips may hold each once: then it is known
-        before, lost = whole.intervals[0][key].resamples, key.startswith(("best_", "psds"))
+        before, lost = whole.intervals[0][key].resamples, key.startswith(FRAMES_ALONE)
         assert interval.resamples < before / 2 if lost and before else interval.resamples == before, key
     assert classes.keys() == whole.intervals[1].keys()
     assert "null" in json.dumps(large.to_dict(), allow_nan=False)

@@ -13,21 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import keep_evaluation, noisy_scores
 
 from avsed.annotations import Event, Events
 from avsed.comparing import compare
 from avsed.config import Config, load_config
 from avsed.errors import AvsedError, CheckpointError, ConfigError
-from avsed.evaluation import evaluate_scores
 from avsed.files import write_json
-from avsed.scores import Scores, write_scores
 from avsed.study import cluster
 from avsed.study.command import study
 from avsed.study.paper import BASELINE, DCASE, SETTINGS, TABLE, canonical
 from avsed.study.plan import Plan, StudyConfig, make_plan
 from avsed.study.table import make_table, select
 from avsed.study.units import Unit
-from avsed.tables import write_durations, write_events
 
 CLASSES = ("Cat", "Dog")
 REFERENCE: Events = {
@@ -47,43 +45,15 @@ def plan(folder: Path, text: str = "", **given: object) -> Plan:
 def finished(unit: Unit, noise: float, *, reference: Events = REFERENCE, overlap: tuple[str, ...] = ()) -> None:
     """The folder of a run that was trained and evaluated, of a system whose scores are the truth and some noise."""
     random, config, run = np.random.default_rng((unit.config.seed, len(unit.setting))), unit.config, unit.run
-    boundaries = np.arange(0, 10.01, 0.1)
+    provenance = {
+        name: {"pretrained_on": ["AudioSet"], "overlap": list(overlap)} for name in config.streams if name != "logmel"
+    }
     for split in unit.splits:
-        scores = []
-        for clip, events in reference.items():
-            frames = np.zeros((100, 2))
-            for event in events:
-                frames[round(event.onset * 10) : round(event.offset * 10), CLASSES.index(event.label)] = 1
-            frames = np.clip(0.2 + 0.6 * frames + noise * random.normal(size=(1, 2)), 0, 1).astype(np.float32)
-            scores.append(Scores(clip, CLASSES, frames, boundaries, frames.max(axis=0)))
+        scores = noisy_scores(reference, CLASSES, noise=noise, random=random)
         durations = dict.fromkeys(reference, 10.0)
-        evaluation, _ = evaluate_scores(
-            scores,
-            reference,
-            labels=CLASSES,
-            durations=durations,
-            postprocessing=config.postprocessing,
-            metrics=config.metrics,
-            about={
-                "split": split,
-                "fingerprint": {"sha256": f"{len(reference)}" * 20, "clips": len(reference)},
-                "postprocessing": config.postprocessing.model_dump(mode="json"),
-                "metrics": config.metrics.model_dump(mode="json"),
-                "provenance": {
-                    name: {"pretrained_on": ["AudioSet"], "overlap": list(overlap)}
-                    for name in config.streams
-                    if name != "logmel"
-                },
-            },
-            all_thresholds=False,
+        keep_evaluation(
+            run, config, scores, reference, durations, split=split, all_thresholds=False, provenance=provenance
         )
-        for name in ("scores", "results"):
-            (run.folder / name).mkdir(parents=True, exist_ok=True)
-        config.save(run.config_file)
-        write_scores(run.scores(split), scores)
-        write_events(run.reference(split), reference, decimals=None)
-        write_durations(run.durations(split), durations, decimals=None)
-        write_json(run.results(split), evaluation.to_dict())
     run.system.touch()
     run.describe(finished="now", steps=config.training.steps)
 

@@ -10,7 +10,6 @@ from avsed import console
 from avsed.config import Config, check_sections, load_config, section_of
 from avsed.errors import ConfigError
 from avsed.features.options import LOGMEL
-from avsed.files import write_json
 from avsed.postprocessing.files import find_preset, mark_clips, read_preset
 from avsed.run import Run
 
@@ -163,8 +162,7 @@ def evaluate(
     settings : overrides of ``postprocessing``, ``metrics`` and ``data`` for this evaluation
     """
     from avsed.opened import open_run
-    from avsed.scores import write_scores
-    from avsed.tables import write_durations, write_events
+    from avsed.stored import write_stored
     from avsed.training.preparation import reference_events
     from avsed.training.train import evaluate_on
 
@@ -182,11 +180,10 @@ def evaluate(
         about["preset"] = preset.about(mark_clips(labelled))
     evaluation, events = evaluate_on(opened.system, labelled, scores, about)
     name = chosen if preset is None else f"{chosen}.{preset.name}"
-    write_scores(opened.run.scores(chosen), scores)
-    write_events(opened.run.reference(chosen), reference_events(labelled), decimals=None)
-    write_durations(opened.run.durations(chosen), labelled.durations, decimals=None)
-    write_events(opened.run.events(name), events)
-    write_json(opened.run.results(name), evaluation.to_dict())
+    reference, durations = reference_events(labelled), labelled.durations
+    write_stored(
+        opened.run, evaluation, name=name, scores=scores, events=events, reference=reference, durations=durations
+    )
     return evaluation
 
 

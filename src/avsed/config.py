@@ -120,6 +120,17 @@ class MetricsConfig(Section):
     resamples: int = Field(1000, ge=0, description="bootstrap resamples of the clips behind intervals; 0 for none")
     confidence: float = Field(0.95, gt=0, lt=1, description="share of resamples in an interval")
 
+    @property
+    def collars(self) -> dict[str, Any]:
+        """The options of `avsed.metrics.event_based` and `avsed.metrics.event_sweep` that say which events may match."""
+        names = ("onset_collar", "offset_collar", "offset_rate", "offset_tolerance")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def shares(self) -> dict[str, Any]:
+        """The options of `avsed.metrics.intersection_based` and `avsed.metrics.intersection_sweep`."""
+        return {"dtc": self.intersection_dtc, "gtc": self.intersection_gtc}
+
 
 class Config(Section):
     """Everything that shapes a training and its scores."""

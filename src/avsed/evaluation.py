@@ -11,7 +11,7 @@ from avsed import numbers
 from avsed.annotations import Durations, Events, Tags
 from avsed.config import MetricsConfig
 from avsed.features.provenance import MARK
-from avsed.measures import measure_all_thresholds, measure_events, measure_ranking, measure_tags
+from avsed.measures import measure_all_thresholds, measure_best_tags, measure_events, measure_ranking, measure_tags
 from avsed.metrics import Result
 from avsed.metrics.candidates import Said
 from avsed.metrics.resampling import Interval, Measured
@@ -211,6 +211,7 @@ def evaluate_scores(
     if all_thresholds:
         assert isinstance(scores, Sequence)
         said = Saying(scores, postprocessing, labels=labels, clips=tuple(reference))
+        measures |= measure_best_tags(measures["ranking"])
         measures |= measure_all_thresholds(said, reference, labels=labels, durations=durations, metrics=metrics)
     return Evaluation(measures, about or {}, metrics), events
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -35,11 +35,16 @@ from avsed.metrics import (
 )
 from avsed.metrics.candidates import Said
 from avsed.metrics.psds import SCENARIOS, PsdsParameters, psds
-from avsed.metrics.ranking import rank_tags
+from avsed.metrics.ranking import Ranking, rank_tags
 from avsed.metrics.resampling import Fixed, Measured
 from avsed.metrics.sweep import Best, Sweeps, only_best
+from avsed.metrics.sweeps import probability_sweep
 from avsed.postprocessing.candidates import Saying
 from avsed.scores import TagsFrom
+
+Swept = Literal["segment", "event", "intersection"]
+SWEPT: tuple[Swept, ...] = get_args(Swept)
+"""Metrics of events that are counted at all thresholds."""
 
 CLIP_BASED: dict[str, str] = {
     "tags": "clip-based",
@@ -76,6 +81,14 @@ def measure_ranking(
     return {"ranking": rank_tags(reference, known, labels=labels, tags_from=tags_from)}
 
 
+def measure_best_tags(ranking: Measured) -> dict[str, Measured]:
+    """Of clip probabilities at all thresholds. ranking : as `measure_ranking` gives it"""
+    assert isinstance(ranking, Ranking)
+    return {
+        "best_clip": probability_sweep(ranking.probabilities, ranking.tags, clips=ranking.clips, labels=ranking.labels)
+    }
+
+
 def measure_events(
     reference: Events,
     estimated: Events,
@@ -85,23 +98,12 @@ def measure_events(
     metrics: MetricsConfig,
 ) -> dict[str, Measured]:
     """Of events with times."""
-    collar = partial(
-        event_based,
-        reference,
-        estimated,
-        labels=labels,
-        onset_collar=metrics.onset_collar,
-        offset_rate=metrics.offset_rate,
-        offset_tolerance=metrics.offset_tolerance,
-        matching=metrics.matching,
-    )
+    collar = partial(event_based, reference, estimated, labels=labels, matching=metrics.matching)
     return {
         "segment": segment_based(reference, estimated, labels=labels, resolution=metrics.segment, durations=durations),
-        "event": collar(offset_collar=metrics.offset_collar),
-        "onset": collar(offset_collar=None),
-        "intersection": intersection_based(
-            reference, estimated, labels=labels, dtc=metrics.intersection_dtc, gtc=metrics.intersection_gtc
-        ),
+        "event": collar(**metrics.collars),
+        "onset": collar(**metrics.collars | {"offset_collar": None}),
+        "intersection": intersection_based(reference, estimated, labels=labels, **metrics.shares),
     }
 
 
@@ -132,44 +134,47 @@ def measure_all_thresholds(
         definitions = {}
         for label, own in zip(labels, said, strict=True):
             held = {clip: [event for event in events if event.label == label] for clip, events in reference.items()}
-            for name, sweeps in _sweeps([own], held, (label,), durations, metrics).items():
-                definitions[name] = sweeps.definition
-                best.setdefault(name, {}).update(sweeps.best())
+            for kind in SWEPT:
+                sweeps = sweep(kind, [own], held, labels=(label,), durations=durations, metrics=metrics)
+                definitions[f"best_{kind}"] = sweeps.definition
+                best.setdefault(f"best_{kind}", {}).update(sweeps.best())
         found = {name: only_best(definitions[name], clips, own) for name, own in best.items()}
     else:
-        found = dict(_sweeps(said, reference, labels, durations, metrics))
-    if durations is None or not durations.keys() >= reference.keys():
+        found = {
+            f"best_{kind}": sweep(kind, said, reference, labels=labels, durations=durations, metrics=metrics)
+            for kind in SWEPT
+        }
+    lacking = sum(clip not in (durations or {}) for clip in reference)
+    if durations is None or lacking:
+        console.note(
+            f"no duration is known of {lacking} of {len(clips)} clips: no PSDS, which counts false events an hour"
+        )
         return found
-    wanted = {"psds1": SCENARIOS[1], "psds2": SCENARIOS[2]}
-    if metrics.psds is not None:
-        wanted["psds"] = PsdsParameters(**metrics.psds.model_dump())
-    for name, parameters in wanted.items():
+    for name, parameters in psds_parameters(metrics).items():
         score = psds(said, reference, labels=labels, durations=dict(durations), parameters=parameters, keep_steps=whole)
         numbers = {"psds": np.asarray(score.value), "class_psds": np.array(list(score.classes.values()))}
         found[name] = score if whole else Fixed(score.definition, labels, clips, numbers)
     return found
 
 
-def _sweeps(
+def sweep(
+    kind: Swept,
     said: Iterable[Said],
     reference: Events,
-    labels: tuple[str, ...],
+    *,
+    labels: Sequence[str],
     durations: Mapping[str, float] | None,
     metrics: MetricsConfig,
-) -> dict[str, Sweeps]:
-    """Best F1s by name."""
-    return {
-        "best_segment": segment_sweep(said, reference, labels=labels, resolution=metrics.segment, durations=durations),
-        "best_event": event_sweep(
-            said,
-            reference,
-            labels=labels,
-            onset_collar=metrics.onset_collar,
-            offset_collar=metrics.offset_collar,
-            offset_rate=metrics.offset_rate,
-            offset_tolerance=metrics.offset_tolerance,
-        ),
-        "best_intersection": intersection_sweep(
-            said, reference, labels=labels, dtc=metrics.intersection_dtc, gtc=metrics.intersection_gtc
-        ),
-    }
+) -> Sweeps:
+    """Counts at all thresholds, as the configuration has them counted. said : candidates of each label"""
+    if kind == "segment":
+        return segment_sweep(said, reference, labels=labels, resolution=metrics.segment, durations=durations)
+    if kind == "event":
+        return event_sweep(said, reference, labels=labels, **metrics.collars)
+    return intersection_sweep(said, reference, labels=labels, **metrics.shares)
+
+
+def psds_parameters(metrics: MetricsConfig) -> dict[str, PsdsParameters]:
+    """Those of each PSDS, by its name in an evaluation."""
+    own = {} if metrics.psds is None else {"psds": PsdsParameters(**metrics.psds.model_dump())}
+    return {f"psds{scenario}": parameters for scenario, parameters in SCENARIOS.items()} | own

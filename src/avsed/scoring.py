@@ -12,12 +12,12 @@ from avsed import console
 from avsed.aligning import Aligned, Match, MissingClips, align
 from avsed.annotations import Event, Events
 from avsed.config import Config
-from avsed.data.folder import Clip, Split, fingerprint
+from avsed.data.folder import events_fingerprint, tags_fingerprint
 from avsed.errors import AnnotationError, ConfigError
 from avsed.estimate_files import read_estimate, read_reference
 from avsed.estimates import ClipProbabilities, Estimate
 from avsed.evaluation import Evaluation, evaluate_events, evaluate_scores
-from avsed.measures import measure_ranking, measure_tags
+from avsed.measures import measure_best_tags, measure_ranking, measure_tags
 from avsed.metrics import Candidates, candidates_of_boxes, candidates_of_points
 from avsed.postprocessing import decide_tags
 from avsed.postprocessing.options import PostprocessingConfig, by_class
@@ -108,6 +108,7 @@ def _compare(aligned: Aligned, config: Config, about: dict[str, Any]) -> Evaluat
             **measure_tags(reference.tags, tags, labels=labels, tags_from=tags_from),
             **measure_ranking(reference.tags, rows, own.classes, labels=labels, tags_from=tags_from),
         }
+        measures |= measure_best_tags(measures["ranking"])
         return Evaluation(measures, about, metrics)
     events = _events(
         estimate, dict(zip(labels, by_class(chosen.threshold, labels, key="threshold"), strict=True)), about
@@ -188,10 +189,7 @@ def _candidates(estimate: Estimate, clips: tuple[str, ...], labels: tuple[str, .
 def _fingerprint(aligned: Aligned) -> dict[str, int | str]:
     """That of the same clips and labels in a data set."""
     own = aligned.reference
-    listed = tuple(Clip(clip, Path(clip)) for clip in own.tags)
-    if own.events is not None:
-        return fingerprint(Split("reference", "strong", own.path, listed, (), events=own.events))
-    return fingerprint(Split("reference", "weak", own.path, listed, (), tags=own.tags))
+    return tags_fingerprint(own.tags) if own.events is None else events_fingerprint(own.events)
 
 
 def _warn(problems: list[Problem]) -> None:

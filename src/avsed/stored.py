@@ -1,4 +1,4 @@
-"""Evaluations read back from what 'avsed evaluate' left in a run, with everything that was counted: no model runs again."""
+"""Evaluations kept in a run, and read back with everything that was counted: no model runs again."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avsed.annotations import Events
+from avsed.annotations import Durations, Events
 from avsed.config import Config, check_sections, load_config, make_config
 from avsed.data.folder import events_fingerprint
 from avsed.errors import CheckpointError
 from avsed.evaluation import Evaluation, evaluate_scores
+from avsed.files import write_json
 from avsed.run import Run
-from avsed.scores import Scores, read_scores
-from avsed.tables import read_durations, read_events
+from avsed.scores import Scores, read_scores, write_scores
+from avsed.tables import read_durations, read_events, write_durations, write_events
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Stored:
     config: Config
     scores: Sequence[Scores]
     reference: Events
-    durations: dict[str, float]
+    durations: Durations
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -52,6 +53,30 @@ class Stored:
             about={},
             all_thresholds=all_thresholds,
         )[0]
+
+
+def write_stored(
+    run: Run,
+    evaluation: Evaluation,
+    *,
+    name: str,
+    scores: Sequence[Scores],
+    events: Events,
+    reference: Events,
+    durations: Durations,
+) -> None:
+    """Keep an evaluation, whose ``about`` names its split.
+
+    name : of the results: the split's, or the split's and that of its post-processing. Scores and reference are kept once for a split,
+        whatever is made of them
+    events : what the system found
+    """
+    split = evaluation.about["split"]
+    write_scores(run.scores(split), scores)
+    write_events(run.reference(split), reference, decimals=None)
+    write_durations(run.durations(split), durations, decimals=None)
+    write_events(run.events(name), events)
+    write_json(run.results(name), evaluation.to_dict())
 
 
 def read_stored(path: str | Path, *, split: str | None = None, settings: Sequence[str] = ()) -> Stored:

@@ -155,9 +155,7 @@ def fingerprint(split: Split) -> dict[str, int | str]:
     names = sorted(clip.name for clip in split.clips)
     if split.events is not None:
         return events_fingerprint({name: split.events[name] for name in names})
-    if split.tags is not None:
-        return _hashed({name: sorted(split.tags[name]) for name in names})
-    return _hashed(names)
+    return _hashed(names) if split.tags is None else tags_fingerprint({name: split.tags[name] for name in names})
 
 
 def events_fingerprint(events: Events) -> dict[str, int | str]:
@@ -167,6 +165,11 @@ def events_fingerprint(events: Events) -> dict[str, int | str]:
         rounded = sorted((round(e.onset, 6), round(e.offset, 6), e.label) for e in own)
         content[name] = [[label, onset, offset] for onset, offset, label in rounded]
     return _hashed(content)
+
+
+def tags_fingerprint(tags: Tags) -> dict[str, int | str]:
+    """The `fingerprint` of clips of which only tags are known."""
+    return _hashed({name: sorted(own) for name, own in tags.items()})
 
 
 def _hashed(content: Mapping[str, object] | Sequence[str]) -> dict[str, int | str]:

@@ -19,7 +19,7 @@ At a threshold below all scores a curve says one event of the whole clip.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -111,14 +111,25 @@ class Curves:
 Said = Candidates | Curves  # what a system says of one class
 
 
+def frames_of(one: Scores, columns: Sequence[int]) -> np.ndarray:
+    """The frame scores of some classes as they are, float32 (frames, chosen classes)."""
+    return one.frames[:, columns]
+
+
 def curves_of_scores(
-    scores: Iterable[Scores], *, clips: Sequence[str], labels: Sequence[str], block: int | None = None
+    scores: Iterable[Scores],
+    *,
+    clips: Sequence[str],
+    labels: Sequence[str],
+    block: int | None = None,
+    take: Callable[[Scores, Sequence[int]], np.ndarray] = frames_of,
 ) -> Iterator[Curves]:
     """The score curves of each class, in the order of ``labels``.
 
     clips : names of all clips, those without scores included
     block : so many classes are held at once: ``scores`` is gone through once for every block, and must be iterable again and again;
         None for all classes at once
+    take : makes the curves of some columns of a clip's scores, float32 (frames, chosen classes); a filter, for instance
 
     Raises ScoresError if a class has no scores, or a clip has them twice; AnnotationError if a clip is not known.
     """
@@ -138,7 +149,7 @@ def curves_of_scores(
             rows.append(index[one.clip])
             if one.classes != classes:
                 classes, columns = one.classes, columns_of(one, own)
-            frames.append(one.frames.T[columns])
+            frames.append(take(one, columns).T)
             boundaries.append(one.boundaries)
         order = np.argsort(rows, kind="stable")
         clip = np.asarray(rows, np.int64)[order]

@@ -142,7 +142,7 @@ def clip_sweep(scores: Iterable[Scores], reference: Tags, *, labels: Sequence[st
     Raises AnnotationError if a clip or label is not known; ScoresError if a clip has scores twice, or a class has none.
     """
     clips = tuple(reference)
-    held = as_matrix(reference, clips, labels).astype(np.int64)  # (clips, classes)
+    held = as_matrix(reference, clips, labels)  # (clips, classes)
     index = {clip: row for row, clip in enumerate(clips)}
     tags = np.full(held.shape, np.nan)
     for one in scores:
@@ -151,12 +151,20 @@ def clip_sweep(scores: Iterable[Scores], reference: Tags, *, labels: Sequence[st
         if not np.isnan(tags[index[one.clip], 0]):
             raise ScoresError(f"{one.clip}: scores are given twice")
         tags[index[one.clip]] = one.tags[columns_of(one, labels)]
-    given = np.flatnonzero(~np.isnan(tags[:, 0]))
+    return probability_sweep(tags, held, clips=clips, labels=labels)
+
+
+def probability_sweep(
+    probabilities: np.ndarray, tags: np.ndarray, *, clips: Sequence[str], labels: Sequence[str]
+) -> Sweeps:
+    """The same of arrays. probabilities : float (clips, classes), NaN of a clip without; tags : bool or int (clips, classes)"""
+    held = tags.astype(np.int64)
+    given = np.flatnonzero(~np.isnan(probabilities[:, 0]))
     sweeps = []
     for column in range(len(labels)):
-        right = held[given, column]
-        sweeps.append(Sweep(*joined([(tags[given, column], given, right, np.ones_like(given))]), held[:, column]))
-    return Sweeps({"name": "clip-based"}, tuple(labels), clips, tuple(sweeps))
+        steps = probabilities[given, column], given, held[given, column], np.ones_like(given)
+        sweeps.append(Sweep(*joined([steps]), held[:, column]))
+    return Sweeps({"name": "clip-based"}, tuple(labels), tuple(clips), tuple(sweeps))
 
 
 def paired(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from avsed.errors import ScoresError
-from avsed.metrics.candidates import Candidates, Curves, Said
-from avsed.metrics.inputs import check_clips
+from avsed.metrics.candidates import Candidates, Curves, Said, curves_of_scores
 from avsed.postprocessing.boxes import find_boxes
 from avsed.postprocessing.decisions import in_frames, median_filter
-from avsed.postprocessing.events import visible
+from avsed.postprocessing.events import box_options, visible
 from avsed.postprocessing.options import PostprocessingConfig, by_class
 from avsed.scores import Scores, ScoreSequence
 
@@ -42,7 +41,7 @@ class Saying:
         self._scores, self._labels, self._clips = scores, tuple(labels), tuple(clips)
         self._classes = scores[0].classes if len(scores) else ()
         self._lengths: list[int | str] = by_class(config.median_filter, self._classes, key="median_filter")
-        self._boxes = None if config.boxes is None else _box_options(self._classes, config)
+        self._boxes = None if config.boxes is None else box_options(self._classes, config)
         if isinstance(scores, ScoreSequence):
             frames = sum(len(scores.boundaries(index)) - 1 for index in range(len(scores)))
         else:
@@ -60,54 +59,36 @@ class Saying:
         return self._made()
 
     def _made(self) -> Iterator[Said]:
-        index = {clip: row for row, clip in enumerate(self._clips)}
-        for begin in range(0, len(self._labels), self._block):
-            labels = self._labels[begin : begin + self._block]
-            columns = [self._classes.index(label) for label in labels if label in self._classes]
-            held = [(one.clip, self._filtered(one, columns), one.boundaries) for one in self._scores]
-            check_clips(index, {clip: None for clip, _, _ in held})
-            held.sort(key=lambda own: index[own[0]])
-            rows = np.array([index[clip] for clip, _, _ in held], np.int64)
-            if (twice := np.flatnonzero(np.diff(rows) == 0)).size:
-                raise ScoresError(f"{self._clips[rows[twice[0]]]}: scores are given twice")
-            starts = np.concatenate([[0], np.cumsum([curves.shape[1] for _, curves, _ in held])]).astype(np.int64)
-            times = np.concatenate([boundaries for _, _, boundaries in held]) if held else np.empty(0)
-            place = 0
-            for label in labels:
-                if label not in self._classes:
-                    yield Candidates(np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
-                    continue
-                values = np.concatenate([curves[place] for _, curves, _ in held])
-                place += 1
-                if self._boxes is None:
-                    yield Curves(rows, starts, values, times)
-                else:
-                    yield _boxes(rows, starts, values, times, self._boxes[self._classes.index(label)])
+        known = [label for label in self._labels if label in self._classes]
+        curves: Iterator[Curves] = iter(())
+        if known:
+            curves = curves_of_scores(
+                self._scores, clips=self._clips, labels=known, block=self._block, take=self._filtered
+            )
+        for label in self._labels:
+            if label not in self._classes:
+                yield Candidates(np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
+            elif self._boxes is None:
+                yield next(curves)
+            else:
+                yield _boxes(next(curves), self._boxes[self._classes.index(label)])
 
     def _filtered(self, one: Scores, columns: Sequence[int]) -> np.ndarray:
-        """float32 (chosen classes, frames)."""
+        """float32 (frames, chosen classes)."""
         curves = one.frames[:, columns]
-        if self._boxes is None:
-            curves = median_filter(curves, [in_frames(self._lengths[column], one.boundaries) for column in columns])
-        return np.ascontiguousarray(curves.T)
+        if self._boxes is not None:
+            return curves
+        return median_filter(curves, [in_frames(self._lengths[column], one.boundaries) for column in columns])
 
 
-def _boxes(
-    rows: np.ndarray, starts: np.ndarray, values: np.ndarray, times: np.ndarray, options: dict[str, float]
-) -> Candidates:
-    """The boxes of one class in all clips; times : boundaries of all clips, one more a clip than values"""
+def _boxes(curves: Curves, options: Mapping[str, Any]) -> Candidates:
+    """The boxes of one class in all clips."""
     found = [(np.zeros(0, np.int64), *3 * [np.zeros(0)])]
-    for place, row in enumerate(rows):
-        begin, end = starts[place], starts[place + 1]
-        boxes = find_boxes(values[begin:end], times[begin + place : end + place + 1], **options)
+    for place, row in enumerate(curves.clip):
+        begin, end = curves.starts[place], curves.starts[place + 1]
+        times = curves.boundaries[begin + place : end + place + 1]
+        boxes = find_boxes(curves.values[begin:end], times, **options)
         there = visible(boxes.onset, boxes.offset)
         found.append((np.full(np.count_nonzero(there), row), *(column[there] for column in boxes)))
     clip, onset, offset, confidence = (np.concatenate(column) for column in zip(*found, strict=True))
     return Candidates(clip, onset, offset, np.full(len(clip), -np.inf), confidence)
-
-
-def _box_options(classes: Sequence[str], config: PostprocessingConfig) -> list[dict[str, float]]:
-    """The options of each class."""
-    names = "step", "absolute", "relative"
-    columns = [by_class(getattr(config.boxes, name), classes, key=f"boxes.{name}") for name in names]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

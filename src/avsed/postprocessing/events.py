@@ -17,6 +17,7 @@ Lengths of time are compared to the microsecond. Events are not gated by the cli
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -88,11 +89,16 @@ def filtered(scores: Scores, config: PostprocessingConfig) -> np.ndarray:
 
 def boxes_of(scores: Scores, config: PostprocessingConfig) -> Iterator[Boxes]:
     """The boxes of each class; ``config.boxes`` must be there."""
+    for column, options in enumerate(box_options(scores.classes, config)):
+        yield find_boxes(scores.frames[:, column], scores.boundaries, **options)
+
+
+def box_options(classes: Sequence[str], config: PostprocessingConfig) -> list[dict[str, Any]]:
+    """The options of `find_boxes` for each class; ``config.boxes`` must be there."""
     assert config.boxes is not None
     names = "step", "absolute", "relative"
-    values = (by_class(getattr(config.boxes, name), scores.classes, key=f"boxes.{name}") for name in names)
-    for column, (step, absolute, relative) in enumerate(zip(*values, strict=True)):
-        yield find_boxes(scores.frames[:, column], scores.boundaries, step=step, absolute=absolute, relative=relative)
+    columns = [by_class(getattr(config.boxes, name), classes, key=f"boxes.{name}") for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _said(

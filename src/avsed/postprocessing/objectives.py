@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 from avsed.annotations import Durations, Events
 from avsed.config import MetricsConfig
 from avsed.errors import ConfigError, nearest
+from avsed.measures import sweep
 from avsed.metrics.counts import fractions, mean_of_known
-from avsed.metrics.intersection import intersection_sweep
 from avsed.metrics.psds import SCENARIOS, psds
 from avsed.metrics.sweep import Sweeps
-from avsed.metrics.sweeps import clip_sweep, event_sweep, segment_sweep
+from avsed.metrics.sweeps import clip_sweep
 from avsed.postprocessing.candidates import Saying
 from avsed.postprocessing.options import PostprocessingConfig, by_class
 from avsed.scores import Scores
@@ -39,7 +39,7 @@ class Labelled:
         return Saying(self.scores, config, labels=self.labels, clips=tuple(self.reference))
 
 
-class Measured(NamedTuple):
+class Achieved(NamedTuple):
     """Fractions; of classes NaN where there are no reference events."""
 
     overall: float
@@ -60,23 +60,11 @@ class Objective:
         labels, reference, metrics = clips.labels, clips.reference, clips.metrics
         if self.kind == "clip":
             return clip_sweep(clips.scores, labels_of(reference), labels=labels)
+        assert self.kind != "psds"  # which is not of single thresholds
         said = clips.said(config)
-        if self.kind == "intersection":
-            shares = {"dtc": metrics.intersection_dtc, "gtc": metrics.intersection_gtc}
-            return intersection_sweep(said, reference, labels=labels, **shares)
-        if self.kind == "segment":
-            return segment_sweep(said, reference, labels=labels, resolution=metrics.segment, durations=clips.durations)
-        return event_sweep(
-            said,
-            reference,
-            labels=labels,
-            onset_collar=metrics.onset_collar,
-            offset_collar=metrics.offset_collar,
-            offset_rate=metrics.offset_rate,
-            offset_tolerance=metrics.offset_tolerance,
-        )
+        return sweep(self.kind, said, reference, labels=labels, durations=clips.durations, metrics=metrics)
 
-    def measure(self, clips: Labelled, config: PostprocessingConfig) -> Measured:
+    def measure(self, clips: Labelled, config: PostprocessingConfig) -> Achieved:
         """The value that a configuration has; of F1 at its thresholds, of PSDS over all. A class's PSDS is the area of its own."""
         if self.scenario is not None:
             durations = {one.clip: float(one.boundaries[-1]) for one in clips.scores} | clips.durations
@@ -88,12 +76,12 @@ class Objective:
                 parameters=SCENARIOS[self.scenario],
                 keep_steps=False,
             )
-            return Measured(area.value, dict(area.classes))
+            return Achieved(area.value, dict(area.classes))
         found = self.sweeps(clips, config).at(self.thresholds(config, clips.labels))
         sums = [counts.sum(axis=0) for counts in (found.correct, found.estimated, found.reference)]
         own = fractions(*sums)[0]
         overall = mean_of_known(own) if self.average == "macro" else fractions(*(x.sum() for x in sums))[0]
-        return Measured(float(overall), dict(zip(clips.labels, own.tolist(), strict=True)))
+        return Achieved(float(overall), dict(zip(clips.labels, own.tolist(), strict=True)))
 
     def thresholds(self, config: PostprocessingConfig, labels: Sequence[str]) -> list[float]:
         """Those that count for it: of events, or of tags."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avsed.metrics.psds import SCENARIOS, Psds, PsdsParameters, psds
-from avsed.metrics.sweep import Curve, Sweeps
-from avsed.metrics.sweeps import clip_sweep, event_sweep, segment_sweep
+from avsed.measures import Swept, psds_parameters, sweep
+from avsed.metrics.psds import SCENARIOS, Psds, psds
+from avsed.metrics.sweep import Curve
+from avsed.metrics.sweeps import clip_sweep
 from avsed.postprocessing.candidates import Saying
 from avsed.report.loading import Evaluated
 from avsed.scores import Scores
@@ -79,30 +80,20 @@ def f1_curves(run: Evaluated, said: Saying) -> dict[str, dict[str, Curve]]:
     At the threshold of its decisions, the curves give the run's own scores (unless something works on the events after the threshold,
     see `avsed.postprocessing.options.PostprocessingConfig.sweepable`).
     """
-    given, labels = run.config.metrics, run.labels
-    sweeps: dict[str, Sweeps] = {
-        "clip": clip_sweep(run.scores.values(), labels_of(run.reference), labels=labels),
-        "segment": segment_sweep(said, run.reference, labels=labels, resolution=given.segment, durations=run.durations),
-        "event": event_sweep(
-            said,
-            run.reference,
-            labels=labels,
-            onset_collar=given.onset_collar,
-            offset_collar=given.offset_collar,
-            offset_rate=given.offset_rate,
-            offset_tolerance=given.offset_tolerance,
-        ),
+    labels, reference = run.labels, run.reference
+    kinds: tuple[Swept, ...] = ("segment", "event")
+    sweeps = {"clip": clip_sweep(run.scores.values(), labels_of(reference), labels=labels)} | {
+        kind: sweep(kind, said, reference, labels=labels, durations=run.durations, metrics=run.config.metrics)
+        for kind in kinds
     }
     return {name: {label: own[label].curve() for label in labels} for name, own in sweeps.items()}
 
 
 def psd_rocs(run: Evaluated, said: Saying) -> dict[str, Psds]:
     """The PSDS of DCASE's scenarios, and that of the configuration, by what they are called."""
-    wanted = {f"scenario {number}": parameters for number, parameters in SCENARIOS.items()}
-    if run.config.metrics.psds is not None:
-        wanted["metrics.psds"] = PsdsParameters(**run.config.metrics.psds.model_dump())
+    titles = {f"psds{scenario}": f"scenario {scenario}" for scenario in SCENARIOS} | {"psds": "metrics.psds"}
     return {
-        name: psds(
+        titles[name]: psds(
             said,
             run.reference,
             labels=run.labels,
@@ -110,7 +101,7 @@ def psd_rocs(run: Evaluated, said: Saying) -> dict[str, Psds]:
             parameters=parameters,
             keep_steps=False,
         )
-        for name, parameters in wanted.items()
+        for name, parameters in psds_parameters(run.config.metrics).items()
     }
 
 

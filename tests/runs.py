@@ -1,0 +1,57 @@
+"""Folders of runs as 'avsed evaluate' leaves them, without a training: made-up scores, really evaluated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from avsed.annotations import Durations, Events
+from avsed.config import Config
+from avsed.data.folder import events_fingerprint
+from avsed.evaluation import evaluate_scores
+from avsed.run import Run
+from avsed.scores import Scores
+from avsed.stored import write_stored
+
+
+def noisy_scores(
+    reference: Events, classes: tuple[str, ...], *, noise: float, random: np.random.Generator
+) -> list[Scores]:
+    """What a system says of clips of ten seconds: the truth, and as much noise in all frames of a class."""
+    boundaries = np.arange(0, 10.01, 0.1)
+    found = []
+    for clip, events in reference.items():
+        frames = np.zeros((100, len(classes)))
+        for event in events:
+            frames[round(event.onset * 10) : round(event.offset * 10), classes.index(event.label)] = 1
+        frames = np.clip(0.2 + 0.6 * frames + noise * random.normal(size=(1, len(classes))), 0, 1).astype(np.float32)
+        found.append(Scores(clip, classes, frames, boundaries, frames.max(axis=0)))
+    return found
+
+
+def keep_evaluation(
+    run: Run,
+    config: Config,
+    scores: list[Scores],
+    reference: Events,
+    durations: Durations,
+    *,
+    split: str = "test",
+    all_thresholds: bool = True,
+    **about: Any,
+) -> None:
+    """Evaluate scores with a run's configuration and keep what was found in the run; about : more facts for the results."""
+    shaped = {name: getattr(config, name).model_dump(mode="json") for name in ("postprocessing", "metrics")}
+    evaluation, events = evaluate_scores(
+        scores,
+        reference,
+        labels=scores[0].classes,
+        durations=durations,
+        postprocessing=config.postprocessing,
+        metrics=config.metrics,
+        about={"split": split, "fingerprint": {**events_fingerprint(reference), "left_out": []}, **shaped, **about},
+        all_thresholds=all_thresholds,
+    )
+    config.save(run.config_file)
+    write_stored(run, evaluation, name=split, scores=scores, events=events, reference=reference, durations=durations)
