@@ -19,6 +19,7 @@ from avsed.config import Config, load_config
 from avsed.errors import AnnotationError, AvsedError, CheckpointError, ConfigError
 from avsed.numbers import NUMBERS
 from avsed.run import Run
+from avsed.score_tables import write_score_tables
 from avsed.stored import read_stored
 from avsed.tables import labels_of, write_events, write_tags
 
@@ -203,3 +204,22 @@ def test_best_tags_are_the_best_of_all_thresholds(tmp_path: Path) -> None:
         changed = read_stored(own, settings=[f"postprocessing.threshold={threshold}"]).evaluate(all_thresholds=False)
         tried.append([rates.f1 for rates in changed.clip.classes.values()])
     assert best == pytest.approx(np.max(tried, axis=0).mean())
+
+
+def test_numbers_that_mean_something_else_are_not_compared(tmp_path: Path) -> None:
+    """Tags from frame scores, where a system gives no clip probabilities, are other tags."""
+    own = run(tmp_path / "a", noise=0.2, seed=0)
+    scores = list(read_stored(own).scores)
+    write_score_tables(tmp_path / "tables", scores)
+    found = compare(
+        tmp_path / "tables", Run(own).scores("test"), reference=Run(own).reference("test"), match="stem", settings=FEW
+    )
+    assert "segment_micro_f1" in found.found and "clip_micro_f1" not in found.found and "map" not in found.found
+
+
+def test_few_trainings_are_said_to_be_few(tmp_path: Path) -> None:
+    for seed in range(2):
+        run(tmp_path / "two" / str(seed), noise=0.4, seed=seed)
+    for side, said in ((tmp_path / "two", True), (tmp_path / "two" / "0", False)):
+        told = [part for part in compare(side, tmp_path / "two" / "1", settings=FEW).render() if isinstance(part, str)]
+        assert any("2 trainings say little of others" in line for line in told) == said

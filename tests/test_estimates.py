@@ -610,3 +610,9 @@ def test_frame_scores_are_taken_as_they_are_or_as_was_tuned(tmp_path: Path, caps
     assert commands.score(reference, path, postprocessing=preset).event.micro.estimated == 2
     with pytest.raises(ConfigError, match="give one of them"):
         commands.score(reference, path, postprocessing=preset, settings=["postprocessing.threshold=0.3"])
+
+
+def test_post_processing_of_what_has_no_scores_is_refused(tmp_path: Path) -> None:
+    table = put(tmp_path / "e.tsv", "filename\tonset\toffset\tevent_label\na.wav\t0\t1\tDog\n")
+    with pytest.raises(ConfigError, match=r"e\.tsv: post-processing is of scores"):
+        commands.score(table, table, settings=["postprocessing.threshold=0.3"])

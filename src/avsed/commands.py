@@ -205,10 +205,11 @@ def score(
 
     An event that stands twice in the reference counts once, in the estimate twice: a system answers for all that it says.
     """
+    from avsed.scoring import UNTOUCHED
     from avsed.scoring import score as run_score
 
     check_sections(settings, ("postprocessing", "metrics", "data"), "nothing is trained or extracted here")
-    config = load_config(None, ["postprocessing.median_filter=1", *settings])
+    config = load_config(None, [f"postprocessing.median_filter={UNTOUCHED.median_filter}", *settings])
     if postprocessing is not None:
         if any(section_of(setting) == "postprocessing" for setting in settings):
             raise ConfigError("--postprocessing and --set postprocessing.…: give one of them")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+ENOUGH = 5  # trainings from which on an interval over them is worth its name
+
+
 @dataclass(frozen=True)
 class Figure:
     """A number of one system. values : of each training; interval : of their mean"""
@@ -96,7 +99,7 @@ def check_same(what: str, marks: Sequence[str], metrics: Sequence[MetricsConfig]
 
 @dataclass(frozen=True)
 class Comparison:
-    """names : of the two systems; trainings : of each; found : what was found of each number that both give"""
+    """names : of the two systems; trainings : of each; found : what was found of each number that both give, with its title"""
 
     names: tuple[str, str]
     trainings: tuple[int, int]
@@ -104,6 +107,7 @@ class Comparison:
     fingerprint: str
     resamples: int
     confidence: float
+    titles: Mapping[str, str]
     found: Mapping[str, tuple[Figure, Figure, Difference]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -142,7 +146,7 @@ class Comparison:
             if number.key in self.found:
                 first, second, apart = self.found[number.key]
                 table.add_row(
-                    number.title,
+                    self.titles[number.key],
                     Text(first.told(number)),
                     Text(second.told(number)),
                     Text(told_difference(number, apart)),
@@ -154,6 +158,9 @@ class Comparison:
             f"in brackets: {100 * self.confidence:g} % of {self.resamples} bootstrap resamples of the clips, the same for A and B{over}; "
             "p: of no difference, two-sided, for each number by itself"
         )
+        fewest = min((count for count in self.trainings if count > 1), default=ENOUGH)
+        if fewest < ENOUGH:
+            yield f"{fewest} trainings say little of others: intervals are too narrow and p too small"
 
 
 def compare(
@@ -193,9 +200,13 @@ def compare(
         raise AvsedError("metrics.resamples is 0: a comparison needs resamples of the clips")
     drawn = [[numbers.resampled(e.measures, resamples=metrics.resamples) for e, _ in side] for side in sides]
     found = {}
+    titles = {}
     for number in numbers.names(one.measures):
-        if not all(number.key in evaluation.values for side in sides for evaluation, _ in side):
-            continue
+        meant = one.measures[number.measure].definition
+        own = [evaluation.measures.get(number.measure) for side in sides for evaluation, _ in side]
+        if not all(metric is not None and metric.definition == meant for metric in own):
+            continue  # not the same number: tags from frame scores are not tags from clip probabilities
+        titles[number.key] = numbers.title(number, one.measures[number.measure])
         one_side, other = (
             mean_over(
                 [evaluation.values[number.key] for evaluation, _ in side],
@@ -214,6 +225,7 @@ def compare(
         mark,
         metrics.resamples,
         metrics.confidence,
+        titles,
         found,
     )
 

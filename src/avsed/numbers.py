@@ -76,6 +76,11 @@ class Resamples:
     classes: Mapping[tuple[str, str], np.ndarray]
 
 
+def named(key: str) -> Number:
+    """The number of a key that there is."""
+    return next(number for number in NUMBERS if number.key == key)
+
+
 def names(measures: Mapping[str, Measured]) -> list[Number]:
     """The numbers that these metrics give."""
     return [number for number in NUMBERS if number.measure in measures]

@@ -25,6 +25,8 @@ from avsed.run import versions
 from avsed.tables import Problem, labels_of, raise_errors
 
 SHOWN = 20  # warnings that are printed
+UNTOUCHED = PostprocessingConfig(median_filter=1)
+"""Other systems' scores are taken as they are, unless something is asked for."""
 
 
 def score(
@@ -85,6 +87,8 @@ def _compare(aligned: Aligned, config: Config, about: dict[str, Any]) -> Evaluat
     """The one place where the forms of estimates part."""
     reference, estimate, labels = aligned.reference, aligned.estimate, aligned.labels
     chosen, metrics = config.postprocessing, config.metrics
+    if chosen != UNTOUCHED and (estimate.events is not None or estimate.tags is not None):
+        raise ConfigError(f"{estimate.path}: post-processing is of scores; {estimate.form} are what they are")
     if estimate.scores is not None or estimate.probabilities is not None:
         about["postprocessing"] = chosen.model_dump(mode="json")
         if estimate.scores is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import avsed
+from avsed import numbers
 from avsed.config import load_config
 from avsed.data.folder import Split, fingerprint
 from avsed.errors import ConfigError
@@ -60,7 +61,9 @@ class Tuned:
         kept = [own.label for own in self.tuning.classes if own.kept]
         if kept:
             yield f"no events of {', '.join(kept)} in these clips: left as they were"
-        yield f"{told['for']} on {told['split']}: {100 * told['before']:.2f} % before, {100 * told['after']:.2f} % after"
+        number = numbers.named(told["for"])
+        before, after = (numbers.told(number, told[when]) for when in ("before", "after"))
+        yield f"{told['for']} on {told['split']}: {before} before, {after} after"
         if told["after"] < told["before"]:
             yield "this is worse than before: what was tuned does not suit these clips"
         yield f"avsed evaluate {told['run']} --postprocessing {self.preset.name}    ({self.path})"
@@ -71,12 +74,13 @@ class Tuned:
         from rich.text import Text
 
         table = Table(box=SIMPLE, padding=(0, 0, 0, 1))
+        number = numbers.named(self.preset.tuned["for"])
         chosen = chosen_values(self.preset.config, [own.label for own in self.tuning.classes])
         table.add_column("class", no_wrap=True)
         for heading in ("events", *chosen, "before", "after"):
             table.add_column(heading, justify="right")
         for row, own in enumerate(self.tuning.classes):
-            values = ("–" if value != value else f"{100 * value:.1f}" for value in (own.before, own.after))
+            values = (numbers.told(number, value) for value in (own.before, own.after))
             table.add_row(Text(own.label), str(own.events), *(column[row] for column in chosen.values()), *values)
         return table
 

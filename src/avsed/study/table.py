@@ -28,7 +28,7 @@ from avsed.config import Config
 from avsed.errors import AvsedError, CheckpointError
 from avsed.features.options import LOGMEL, MODALITIES
 from avsed.metrics.resampling import Difference
-from avsed.numbers import NUMBERS, Number, plain
+from avsed.numbers import Number, plain
 from avsed.stored import read_stored
 from avsed.study.paper import BASELINE, COLUMNS, DCASE, TABLE
 from avsed.study.plan import Plan
@@ -150,7 +150,11 @@ def rule(plan: Plan) -> str:
     """Which trainings count, in words."""
     study = plan.study
     keep = study.kept(study.seeds)
-    by = "each column by its own number" if study.select is None else f"all columns by {_number(study.select).title}"
+    by = (
+        "each column by its own number"
+        if study.select is None
+        else f"all columns by {numbers.named(study.select).title}"
+    )
     return (
         f"Selected: the {keep} of {study.seeds} trainings of a setting that are best on {plan.base.data.validation}, {by}; "
         f"equal ones by the lower seed."
@@ -189,7 +193,7 @@ def make_table(plan: Plan) -> StudyTable:
     return StudyTable(
         rows=tuple(rows),
         empty=tuple(name for name in plan.settings if not done[name]),
-        columns=tuple(_number(key) for key in COLUMNS),
+        columns=tuple(numbers.named(key) for key in COLUMNS),
         differences=differences,
         rule=rule(plan),
         baseline=baseline,
@@ -220,7 +224,7 @@ class _Reading:
         chosen = unit.results(validation) or {"fingerprint": {"sha256": ""}}
         self.marks += [(validation, chosen["fingerprint"]["sha256"]), (test, stored.about["fingerprint"]["sha256"])]
         self.clips = len(stored.reference)
-        needed = {_number(key).measure for key in COLUMNS}
+        needed = {numbers.named(key).measure for key in COLUMNS}
         measures = {name: metric for name, metric in found.measures.items() if name in needed}
         values = numbers.values(measures)
         drawn = {key: np.empty(0) for key in COLUMNS}
@@ -282,10 +286,6 @@ def _validated(unit: Unit, key: str) -> float:
         )
     value = told[key]["value"]
     return np.nan if value is None else float(value)
-
-
-def _number(key: str) -> Number:
-    return next(number for number in NUMBERS if number.key == key)
 
 
 def figure(row: Row, key: str, kind: str) -> Figure:
