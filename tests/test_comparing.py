@@ -17,9 +17,9 @@ from avsed.cli import app
 from avsed.comparing import compare
 from avsed.config import Config, load_config
 from avsed.errors import AnnotationError, AvsedError, CheckpointError, ConfigError
+from avsed.exchange.score_tables import write_score_tables
 from avsed.numbers import NUMBERS
 from avsed.run import Run
-from avsed.score_tables import write_score_tables
 from avsed.stored import read_stored
 from avsed.tables import labels_of, write_events, write_tags
 

@@ -16,9 +16,9 @@ from rich.console import Console
 from avsed import commands
 from avsed.annotations import Event
 from avsed.errors import AnnotationError, AvsedError, ConfigError, ScoresError
-from avsed.estimate_files import read_estimate, read_reference
-from avsed.estimates import Box
-from avsed.score_tables import read_score_folder, read_score_table, stem, write_score_tables
+from avsed.exchange.estimate_files import read_estimate, read_reference
+from avsed.exchange.estimates import Box
+from avsed.exchange.score_tables import read_score_folder, read_score_table, stem, write_score_tables
 from avsed.scores import Scores, write_scores
 from avsed.tables import read_events
 
@@ -234,7 +234,7 @@ def test_a_folder_and_one_table_hold_the_same(tmp_path: Path) -> None:
 
 
 def test_tables_are_parsed_again_when_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("avsed.score_tables.KEPT", 24)  # one clip
+    monkeypatch.setattr("avsed.exchange.score_tables.KEPT", 24)  # one clip
     put(tmp_path / "s/a.tsv", FRAMES + A)
     put(tmp_path / "s/b.tsv", FRAMES + B)
     read = read_score_folder(tmp_path / "s")

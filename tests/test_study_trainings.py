@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from avsed import commands
 from avsed.data.demo import LABELS, Recipe, generate
 from avsed.errors import AvsedError
-from avsed.study.command import Planned, Studied
+from avsed.study.command import Planned, Studied, study
 
 STEPS = 60
 PATIENCE = 300  # seconds, on a busy machine
@@ -113,7 +113,7 @@ def test_killed_and_gone_on_with_and_extended(home: Path, tmp_path: Path) -> Non
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "the same command goes on" in said, said
 
-    found = commands.study(home / "c.yaml", out=out, data=home / "data", seeds=2, workers=2)
+    found = study(home / "c.yaml", out=out, data=home / "data", seeds=2, workers=2)
     assert isinstance(found, Studied) and not found.failures and not found.table.incomplete
     assert [row.seeds for row in found.table.rows] == [(0, 1), (0, 1)] and resumed(3)
     assert (second / "system.safetensors").stat().st_mtime_ns == done
@@ -125,12 +125,12 @@ def test_killed_and_gone_on_with_and_extended(home: Path, tmp_path: Path) -> Non
 def test_one_that_fails_stops_no_other(home: Path, tmp_path: Path) -> None:
     settings = "study.settings={wild: {inputs: spectral, training.learning_rate: 1.0e+30}, spectral: }"
     given = {"out": tmp_path / "s", "data": home / "data", "overrides": [settings, "training.steps=8"]}
-    found = commands.study(home / "c.yaml", dry_run=True, workers=2, **given)  # type: ignore[arg-type]
+    found = study(home / "c.yaml", dry_run=True, workers=2, **given)  # type: ignore[arg-type]
     assert isinstance(found, Planned) and set(found.states.values()) == {"missing"} and not (tmp_path / "s").exists()
     told = found.to_dict()
     assert told["seconds"] > 0 and told["bytes"] > 1e6 and told["settings"]["wild"]["missing"] == 1
     assert any("2 trainings to do" in part for part in found.render() if isinstance(part, str))
-    found = commands.study(home / "c.yaml", workers=2, **given)  # type: ignore[arg-type]
+    found = study(home / "c.yaml", workers=2, **given)  # type: ignore[arg-type]
     assert isinstance(found, Studied) and list(found.failures) == ["wild/0"]
     assert "the training diverges" in found.failures["wild/0"]
     assert [row.setting for row in found.table.rows] == ["spectral"] and found.table.empty == ("wild",)
@@ -166,7 +166,7 @@ def test_a_lost_worker_s_training_runs_again(home: Path, tmp_path: Path, shared:
         until(victim, process)
         said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
-    found = commands.study(home / "c.yaml", out=tmp_path / "s", data=home / "data", table_only=True)
+    found = study(home / "c.yaml", out=tmp_path / "s", data=home / "data", table_only=True)
     assert isinstance(found, Studied) and [row.seeds for row in found.table.rows] == [(0,), (0,)]
     logs = [(tmp_path / "s/runs" / name / "0/train.log").read_text() for name in ("spectral", "wide")]
     assert any("going on from step" in log for log in logs) == shared
@@ -176,4 +176,4 @@ def test_a_lost_worker_s_training_runs_again(home: Path, tmp_path: Path, shared:
 def test_without_dask_it_says_how_to_get_it(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(AvsedError, match=r"pip install 'avsed\[cluster\]'"):
-        commands.study(home / "c.yaml", out=tmp_path / "s", data=home / "data", scheduler="tcp://127.0.0.1:1")
+        study(home / "c.yaml", out=tmp_path / "s", data=home / "data", scheduler="tcp://127.0.0.1:1")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from avsed.extracted import Extracted
     from avsed.predictions import Predictions
     from avsed.report.making import Report
-    from avsed.study.command import Planned, Studied
     from avsed.training.train import Trained
 
 
@@ -197,7 +196,7 @@ def score(
     postprocessing: str | Path | None = None,
     settings: Sequence[str] = (),
 ) -> Evaluation:
-    """Compare the output of any system with reference annotations, in every form that `avsed.estimate_files.read_estimate` tells.
+    """Compare the output of any system with reference annotations, in every form that `avsed.exchange.estimate_files.read_estimate` tells.
 
     missing_clips : ``drop`` leaves clips without scores out, which are an error otherwise; clips that an event list lacks have no events
     match : clips are the same if their names are (``exact``), their names without folders (``name``), or without endings, too (``stem``)
@@ -205,8 +204,8 @@ def score(
 
     An event that stands twice in the reference counts once, in the estimate twice: a system answers for all that it says.
     """
-    from avsed.scoring import UNTOUCHED
-    from avsed.scoring import score as run_score
+    from avsed.exchange.scoring import UNTOUCHED
+    from avsed.exchange.scoring import score as run_score
 
     check_sections(settings, ("postprocessing", "metrics", "data"), "nothing is trained or extracted here")
     config = load_config(None, [f"postprocessing.median_filter={UNTOUCHED.median_filter}", *settings])
@@ -224,42 +223,6 @@ def report(
     from avsed.report.making import CLIPS, make_report
 
     return make_report(runs, out, split=split, clips=clips or CLIPS)
-
-
-def study(
-    config: str | Path,
-    *,
-    out: str | Path,
-    data: str | Path | None = None,
-    settings: Sequence[str] = (),
-    seeds: int | None = None,
-    keep: str | float | None = None,
-    select: str | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    device: str | None = None,
-    dry_run: bool = False,
-    table_only: bool = False,
-    overrides: Sequence[str] = (),
-) -> Studied | Planned:
-    """Train each setting many times, and make the table of the best; see `avsed.study.command.study`."""
-    from avsed.study.command import study as run_study
-
-    return run_study(
-        config,
-        out=out,
-        data=data,
-        settings=settings,
-        seeds=seeds,
-        keep=keep,
-        select=select,
-        workers=workers,
-        scheduler=scheduler,
-        device=device,
-        dry_run=dry_run,
-        table_only=table_only,
-        overrides=overrides,
-    )
 
 
 def predict(

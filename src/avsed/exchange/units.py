@@ -9,7 +9,7 @@ import numpy as np
 
 from avsed.annotations import Event, Events
 from avsed.errors import AnnotationError
-from avsed.estimates import Box, Estimate, Reference
+from avsed.exchange.estimates import Box, Estimate, Reference
 from avsed.tables import LATE, Problem
 
 FAR = 2.0  # the median event ends after so many lengths of its clip: another unit

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from avsed.errors import ScoresError
+from avsed.exchange.numeric import Header, check_range, numbered_rows, read_header, read_numbers
 from avsed.files import write_text
-from avsed.numeric import Header, check_range, numbered_rows, read_header, read_numbers
 from avsed.scores import Scores, ScoreSequence
 from avsed.tabular import read_text
 

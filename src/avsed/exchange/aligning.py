@@ -19,10 +19,10 @@ from typing import Literal, TypeVar
 
 from avsed.annotations import Tags
 from avsed.errors import AnnotationError, ScoresError, nearest
-from avsed.estimates import ClipProbabilities, Estimate, Reference
-from avsed.score_tables import stem
+from avsed.exchange.estimates import ClipProbabilities, Estimate, Reference
+from avsed.exchange.score_tables import stem
+from avsed.exchange.units import check_durations, check_event_times, check_frame_times
 from avsed.tables import Problem, check_labels, labels_of
-from avsed.units import check_durations, check_event_times, check_frame_times
 
 SHOWN = 5
 T = TypeVar("T")

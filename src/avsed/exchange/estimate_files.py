@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from avsed.errors import AnnotationError, ScoresError
-from avsed.estimates import Box, Boxes, ClipProbabilities, Estimate, OperatingPoint, Reference
-from avsed.numeric import check_range, is_number, numbered_rows, read_header, read_numbers, split_header
-from avsed.score_tables import ENDINGS, TIMES, read_score_folder, read_score_table
+from avsed.exchange.estimates import Box, Boxes, ClipProbabilities, Estimate, OperatingPoint, Reference
+from avsed.exchange.numeric import check_range, is_number, numbered_rows, read_header, read_numbers, split_header
+from avsed.exchange.score_tables import ENDINGS, TIMES, read_score_folder, read_score_table
 from avsed.scores import read_scores
 from avsed.tables import Problem, labels_of, raise_errors, read_durations, read_events, read_tags, table_kind
 from avsed.tabular import STRONG, read_table, read_text

@@ -9,14 +9,14 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from avsed import console
-from avsed.aligning import Aligned, Match, MissingClips, align
 from avsed.annotations import Event, Events
 from avsed.config import Config
 from avsed.data.folder import events_fingerprint, tags_fingerprint
 from avsed.errors import AnnotationError, ConfigError
-from avsed.estimate_files import read_estimate, read_reference
-from avsed.estimates import ClipProbabilities, Estimate
 from avsed.evaluation import Evaluation, evaluate_events, evaluate_scores
+from avsed.exchange.aligning import Aligned, Match, MissingClips, align
+from avsed.exchange.estimate_files import read_estimate, read_reference
+from avsed.exchange.estimates import ClipProbabilities, Estimate
 from avsed.measures import measure_best_tags, measure_ranking, measure_tags
 from avsed.metrics import Candidates, candidates_of_boxes, candidates_of_points
 from avsed.postprocessing import decide_tags
