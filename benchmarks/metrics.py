@@ -16,25 +16,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import math
-import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from peers import Compute, Numbers, in_turn, peer, serve
+
 SEGMENT = 1.0  # seconds, as the paper and DCASE 2018
 COLLAR, SHARE = 0.2, 0.2  # seconds; share of the event's length
-TOLERANCE = 1e-9
 WAYS = ("event-based", "segment-based")
 RATES = ("f1", "precision", "recall", "error_rate", "deletion_rate", "insertion_rate")
-
-Numbers = dict[str, float]  # such as "micro f1" or "Dog recall"; NaN where not defined
-Compute = Callable[[], Numbers]
 
 
 def main() -> None:
@@ -61,37 +52,11 @@ def main() -> None:
 
 def compare(reference: Path, estimate: Path, *, runs: int, peer_python: str) -> None:
     ours = avsed_ways(reference, estimate)
-    with peer(peer_python, reference, estimate) as (about, ask):
+    command = [peer_python, __file__, "--peer", "--reference", str(reference), "--estimate", str(estimate)]
+    with peer(command, "sed_eval") as (about, ask):
         print(f"{about['clips']} clips, {about['reference']} reference and {about['estimated']} estimated events")
         print(f"sed_eval {about['sed_eval']} on Python {about['python']}; median of {runs} runs in turn (quickest)")
-        for name in WAYS:
-            found, expected = ours[name](), ask(name)[1]
-            largest = differ(name, found, expected)
-            taken: dict[str, list[float]] = {"sed_eval": [], "avsed": []}
-            for _ in range(runs):
-                taken["sed_eval"].append(ask(name)[0])
-                began = time.perf_counter()
-                ours[name]()
-                taken["avsed"].append(time.perf_counter() - began)
-            columns = "   ".join(
-                f"{who} {1e3 * statistics.median(seconds):8.2f} ms ({1e3 * min(seconds):.2f})"
-                for who, seconds in taken.items()
-            )
-            ratio = statistics.median(a / b for a, b in zip(taken["sed_eval"], taken["avsed"], strict=True))
-            print(f"{name + ':':<15}{columns}   ratio {ratio:.0f}   {len(expected)} numbers equal to {largest:.0e}")
-
-
-def differ(name: str, ours: Numbers, theirs: Numbers) -> float:
-    """The largest difference. Exits if it exceeds the tolerance, or the two do not give the same numbers."""
-    if ours.keys() != theirs.keys():
-        raise SystemExit(f"{name}: only one side gives {', '.join(sorted(ours.keys() ^ theirs.keys()))}")
-    differences = {
-        key: 0.0 if math.isnan(ours[key]) and math.isnan(theirs[key]) else abs(ours[key] - theirs[key]) for key in ours
-    }
-    for key, difference in differences.items():
-        if not difference <= TOLERANCE:
-            raise SystemExit(f"{name}, {key}: avsed says {ours[key]}, sed_eval {theirs[key]}: times would say nothing")
-    return max(differences.values())
+        in_turn(ours, ask, name="sed_eval", runs=runs)
 
 
 def avsed_ways(reference: Path, estimate: Path) -> dict[str, Compute]:
@@ -119,28 +84,6 @@ def avsed_ways(reference: Path, estimate: Path) -> dict[str, Compute]:
         return numbers(segment_based(held, said, labels=labels, resolution=SEGMENT, empty_output="skip"))
 
     return dict(zip(WAYS, (events, segments), strict=True))
-
-
-@contextmanager
-def peer(python: str, reference: Path, estimate: Path) -> Iterator[tuple[dict[str, Any], Callable[[str], Any]]]:
-    """Start sed_eval's side. Yields what it says of itself, and a function: name of the way -> (seconds, numbers)."""
-    command = [python, __file__, "--peer", "--reference", str(reference), "--estimate", str(estimate)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        asked, told = process.stdin, process.stdout
-        assert asked is not None and told is not None
-
-        def listen() -> Any:
-            line = told.readline()
-            if not line:
-                raise SystemExit("sed_eval's side has ended: see the message above, and --help for its environment")
-            return json.loads(line)
-
-        def ask(name: str) -> Any:
-            print(name, file=asked, flush=True)
-            return listen()
-
-        yield listen(), ask
-        asked.close()
 
 
 def answer(reference: Path, estimate: Path) -> None:
@@ -180,11 +123,7 @@ def answer(reference: Path, estimate: Path) -> None:
         "reference": sum(map(len, held.values())),
         "estimated": sum(map(len, said.values())),
     }
-    print(json.dumps(about), flush=True)
-    for line in sys.stdin:
-        began = time.perf_counter()
-        numbers = ways[line.strip()]()
-        print(json.dumps((time.perf_counter() - began, numbers)), flush=True)
+    serve(about, ways)
 
 
 def dcase_events(path: Path) -> dict[str, list[dict[str, Any]]]:

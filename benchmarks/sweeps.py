@@ -16,22 +16,18 @@ each block of classes, less what it held before.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import resource
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peers import Compute, Numbers, in_turn, peer, serve
 
-TOLERANCE = 1e-9
 FRAMES, HOP = 151, 0.0664  # as many frames as the paper's model gives for ten seconds
 COLLAR, SHARE = 0.2, 0.2  # seconds; share of the event's length
 WAYS = ("PSDS 1", "PSDS 2", "best F1 by collars", "best F1 by intersection", "20 resamples of PSDS 1")
@@ -40,9 +36,6 @@ PSDS = {  # dtc, gtc, cttc, alpha_ct, alpha_st, e_max
     "PSDS 2": (0.1, 0.1, 0.3, 0.5, 1.0, 100.0),
 }
 FOLDS, ITERATIONS = 5, 4  # of sed_scores_eval's resampling: all clips but a fifth
-
-Numbers = dict[str, float]
-Compute = Callable[[], Numbers]
 
 
 def main() -> None:
@@ -141,38 +134,12 @@ def given(scores: Path, reference: Path, durations: Path) -> dict[str, np.ndarra
 
 def compare(data: Path, *, runs: int, peer_python: str) -> None:
     ours = avsed_ways(data)
-    with peer(peer_python, data) as (about, ask):
+    with peer([peer_python, __file__, "--peer", str(data)], "sed_scores_eval") as (about, ask):
         print(f"{about['clips']} clips, {about['frames']} frames, {about['classes']} classes, {about['events']} events")
         print(
             f"sed_scores_eval {about['version']} on Python {about['python']}; median of {runs} runs in turn (quickest)"
         )
-        for name in WAYS:
-            found, expected = ours[name](), ask(name)[1]
-            largest = differ(name, found, expected)
-            taken: dict[str, list[float]] = {"sed_scores_eval": [], "avsed": []}
-            for _ in range(runs):
-                taken["sed_scores_eval"].append(ask(name)[0])
-                began = time.perf_counter()
-                ours[name]()
-                taken["avsed"].append(time.perf_counter() - began)
-            columns = "   ".join(
-                f"{who} {1e3 * statistics.median(seconds):9.1f} ms ({1e3 * min(seconds):.1f})"
-                for who, seconds in taken.items()
-            )
-            ratio = statistics.median(a / b for a, b in zip(taken["sed_scores_eval"], taken["avsed"], strict=True))
-            print(f"{name + ':':<26}{columns}   ratio {ratio:.0f}   {len(expected)} numbers equal to {largest:.0e}")
-
-
-def differ(name: str, ours: Numbers, theirs: Numbers) -> float:
-    """The largest difference. Exits if it exceeds the tolerance, or the two do not give the same numbers."""
-    if ours.keys() != theirs.keys():
-        raise SystemExit(f"{name}: only one side gives {', '.join(sorted(ours.keys() ^ theirs.keys()))}")
-    for key, value in ours.items():
-        if not abs(value - theirs[key]) <= TOLERANCE:
-            raise SystemExit(
-                f"{name}, {key}: avsed says {value}, sed_scores_eval {theirs[key]}: times would say nothing"
-            )
-    return max(abs(value - theirs[key]) for key, value in ours.items())
+        in_turn(ours, ask, name="sed_scores_eval", runs=runs)
 
 
 def avsed_ways(data: Path) -> dict[str, Compute]:
@@ -210,7 +177,7 @@ def avsed_ways(data: Path) -> dict[str, Compute]:
     def best(sweeps: Sweeps) -> Numbers:
         overall = sweeps.resampled(np.ones((1, len(clips)), np.int64))
         found = {f"{kind} f1": float(overall[f"{kind}_f1"][0]) for kind in ("macro", "micro")}
-        return found | dict(zip(labels, overall["f1"][0].tolist(), strict=True))
+        return found | dict(zip(labels, overall["class_f1"][0].tolist(), strict=True))
 
     def collars() -> Numbers:
         own = {"onset_collar": COLLAR, "offset_collar": COLLAR, "offset_rate": SHARE}
@@ -238,27 +205,9 @@ def avsed_ways(data: Path) -> dict[str, Compute]:
     )
 
 
-@contextmanager
-def peer(python: str, data: Path) -> Iterator[tuple[dict[str, Any], Callable[[str], Any]]]:
-    """Start sed_scores_eval's side. Yields what it says of itself, and a function: name of the way -> (seconds, numbers)."""
-    with subprocess.Popen(
-        [python, __file__, "--peer", str(data)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        asked, told = process.stdin, process.stdout
-        assert asked is not None and told is not None
-
-        def listen() -> Any:
-            line = told.readline()
-            if not line:
-                raise SystemExit("sed_scores_eval's side has ended: see the message above, and --help")
-            return json.loads(line)
-
-        def ask(name: str) -> Any:
-            print(name, file=asked, flush=True)
-            return listen()
-
-        yield listen(), ask
-        asked.close()
+def plain(way: Callable[[], dict[str, Any]]) -> Compute:
+    """A way whose numbers are Python's own."""
+    return lambda: {key: float(own) for key, own in way().items()}
 
 
 def answer(data: Path) -> None:
@@ -323,12 +272,7 @@ def answer(data: Path) -> None:
         "classes": len(labels),
         "events": len(held["event_clip"]),
     }
-    print(json.dumps(about), flush=True)
-    for line in sys.stdin:
-        began = time.perf_counter()
-        numbers = ways[line.strip()]()
-        taken = time.perf_counter() - began
-        print(json.dumps((taken, {key: float(own) for key, own in numbers.items()})), flush=True)
+    serve(about, {name: plain(way) for name, way in ways.items()})
 
 
 def remember(clips: int, classes: int, block: int) -> None:

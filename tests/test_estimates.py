@@ -616,3 +616,14 @@ def test_post_processing_of_what_has_no_scores_is_refused(tmp_path: Path) -> Non
     table = put(tmp_path / "e.tsv", "filename\tonset\toffset\tevent_label\na.wav\t0\t1\tDog\n")
     with pytest.raises(ConfigError, match=r"e\.tsv: post-processing is of scores"):
         commands.score(table, table, settings=["postprocessing.threshold=0.3"])
+
+
+def test_durations_in_milliseconds_are_told_by_the_frames(tmp_path: Path) -> None:
+    path = tmp_path / "e.safetensors"
+    write_scores(path, [Scores("a.wav", ("Dog",), np.float32([[0.9]] * 10), np.arange(11.0), np.float32([0.9]))])
+    reference = put(tmp_path / "r.tsv", "filename\tonset\toffset\tevent_label\na.wav\t1\t2\tDog\n")
+    durations = put(tmp_path / "d.tsv", "filename\tduration\na.wav\t10000\n")
+    with pytest.raises(
+        AnnotationError, match=r"the duration of a\.wav is 10000, but its frames end at 10 s; .*milliseconds"
+    ):
+        commands.score(reference, path, durations=durations)

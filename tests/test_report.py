@@ -368,3 +368,9 @@ def test_runs_of_other_clips_or_classes_are_refused(runs: list[Path], tmp_path: 
     write_json(Run(changed).results("test"), results)
     with pytest.raises(CheckpointError, match="cannot be compared"):
         load_runs([runs[0], changed])
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AvsedError, match=r"--out .*file: is a file; give a folder"):
+        make_report([tmp_path / "no run"], tmp_path / "file")

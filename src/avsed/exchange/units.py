@@ -14,6 +14,7 @@ from avsed.tables import LATE, Problem
 
 FAR = 2.0  # the median event ends after so many lengths of its clip: another unit
 FAR_UNKNOWN = 10.0  # the same, where only the reference's last event tells how long clips are
+LONG = 100.0  # the median clip is so many times as long as its frames: durations of another unit
 NEAR = 0.02  # all times are within this share of the reference's: perhaps another unit
 WHOLE = 1000.0  # whole numbers of this size are seldom seconds
 
@@ -72,13 +73,15 @@ def check_frame_times(reference: Reference, estimate: Estimate, problems: list[P
     if scores is None:
         return
     lengths = _Lengths(reference)
-    late, early, far = [], [], []
+    late, early, far, short = [], [], [], []
     for index, clip in enumerate(scores.clips):
         grid = scores.boundaries(index)
         end, frame = float(grid[-1]), float(grid[-1] - grid[0]) / max(len(grid) - 1, 1)
         length, known = lengths.of(clip)
         if length > 0:
             far.append((end / length / (FAR if known else FAR_UNKNOWN), clip, end, length))
+        if known and end > 0:
+            short.append((length / end, clip, end, length))
         needed = (
             length if known else max((event.offset for event in (reference.events or {}).get(clip, ())), default=0.0)
         )
@@ -91,6 +94,12 @@ def check_frame_times(reference: Reference, estimate: Estimate, problems: list[P
         raise AnnotationError(
             f"{estimate.path}: the frames of {clip} end at {end:g}, but the clip at {length:g} s; most clips' as far off; "
             f"{guess_unit(end / length)}"
+        )
+    times, clip, end, length = sorted(short)[len(short) // 2] if short else (0.0, "", 0.0, 0.0)
+    if times >= LONG:
+        raise AnnotationError(
+            f"{reference.path}: the duration of {clip} is {length:g}, but its frames end at {end:g} s; most durations are as far "
+            f"off; {guess_unit(times)}"
         )
     for found, what in ((early, "stop before the clip"), (late, "go on after the clip's end")):
         if found:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avsed import __version__
+from avsed.errors import AvsedError
 from avsed.files import write_text
 from avsed.report.choosing import clip_scores, wanted_clips
 from avsed.report.loading import load_runs
@@ -47,10 +48,12 @@ def make_report(
     Raises CheckpointError for a folder that is no run, is not evaluated, or was scored on other clips than the first; AvsedError for an
     unknown clip.
     """
+    place = Path(out)
+    if place.exists() and not place.is_dir():
+        raise AvsedError(f"--out {out}: is a file; give a folder for the page and its figures")
     runs = load_runs(folders, split=split)
     clip_f1 = clip_scores(runs)
     shown = wanted_clips(clips, clip_f1)
-    place = Path(out)
     with drawing():
         made = Sections(runs, place / "figures")
         sections = [
