@@ -11,7 +11,7 @@ import torch
 from avsed.config import ModelConfig
 from avsed.model import fused
 from avsed.model.batch import Batch
-from avsed.model.crnn import ConvolutionBlock, Crnn, Output
+from avsed.model.crnn import ConvolutionBlock, Crnn, Output, RecurrentEncoder
 from avsed.model.fused import actual_rate
 
 
@@ -20,7 +20,7 @@ def _seeded() -> Iterator[None]:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     yield
-    ConvolutionBlock.fused = True
+    ConvolutionBlock.fused = RecurrentEncoder.fused = True
 
 
 @pytest.mark.parametrize("piece", [1, 70_000, 10**9], ids=["a clip at a time", "some clips", "all at once"])
@@ -161,3 +161,67 @@ def test_evaluation_and_other_precisions_take_the_plain_path(monkeypatch: pytest
     block.double().train()(torch.randn(1, 1, 4, 4, dtype=torch.float64), None)
     with pytest.raises(AssertionError, match="fast path"):
         block.float()(torch.randn(1, 1, 4, 4), None)
+
+
+@pytest.mark.parametrize("lengths", [None, [9, 4, 1, 9, 6, 9, 9, 9, 2, 9, 3]], ids=["full", "padded"])
+@pytest.mark.parametrize(("hidden", "layers"), [(13, 2), (16, 1)])
+def test_the_recurrence_is_pytorch_s(hidden: int, layers: int, lengths: list[int] | None) -> None:
+    encoder = RecurrentEncoder(7, ModelConfig(hidden=hidden, layers=layers))
+    x = torch.randn(11, 9, 7)  # more clips than a piece, an odd number of them in the last
+    frames = None if lengths is None else torch.tensor(lengths)
+    weights = torch.randn(11, 9, 2 * hidden)
+
+    def run(model: RecurrentEncoder, x: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        x = x.clone().requires_grad_()
+        y = model(x, frames)
+        assert x.grad is None
+        (y.sin() * weights.to(y.dtype)).sum().backward()
+        assert x.grad is not None
+        return y.detach(), {"x": x.grad} | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+    expected, slopes = run(copy.deepcopy(encoder).double(), x.double())
+    found, own = run(encoder, x)
+    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=0)
+    assert own.keys() == slopes.keys()
+    assert len(own) == 1 + 8 * layers
+    for name, slope in slopes.items():
+        assert (own[name] - slope).abs().max() / slope.abs().max() < 1e-5, name
+    if frames is not None:
+        assert (found[torch.arange(9) >= frames[:, None]] == 0).all()
+
+
+def test_large_and_small_values_saturate_the_gates_as_in_pytorch() -> None:
+    encoder = RecurrentEncoder(5, ModelConfig(hidden=8, layers=1))
+    x = torch.randn(3, 6, 5) * torch.tensor([1e-6, 30.0, 1e6])[:, None, None]
+    expected = copy.deepcopy(encoder).double()(x.double(), None)
+    torch.testing.assert_close(encoder(x, None).double(), expected, atol=1e-6, rtol=0)
+
+
+def test_what_is_no_number_stays_none() -> None:
+    x = torch.zeros(2, 6, 5)
+    x[1, 3] = float("nan")
+    y = RecurrentEncoder(5, ModelConfig(hidden=8, layers=1))(x, None)
+    assert y[0].isfinite().all()
+    assert y[1, 3].isnan().all()
+
+
+def test_the_recurrence_is_the_same_for_any_number_of_threads_and_alone() -> None:
+    encoder = RecurrentEncoder(7, ModelConfig(hidden=16))
+    x = torch.randn(19, 12, 7)
+    one = encoder(x, None)
+    torch.set_num_threads(4)
+    assert torch.equal(encoder(x, None), one)
+    torch.testing.assert_close(encoder(x[7:8], None), one[7:8], atol=1e-6, rtol=0)
+
+
+def test_training_s_option_takes_pytorch_s_own_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unexpected(*_: object) -> None:
+        raise AssertionError("the fast path was taken")
+
+    monkeypatch.setattr("avsed.model.recurrence.recur", unexpected)
+    encoder = RecurrentEncoder(5, ModelConfig(hidden=8))
+    with pytest.raises(AssertionError, match="fast path"):
+        encoder(torch.randn(1, 3, 5), None)
+    encoder.fused = False
+    encoder(torch.randn(1, 3, 5), None)
+    encoder.double()(torch.randn(1, 3, 5, dtype=torch.float64), None)

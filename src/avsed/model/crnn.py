@@ -43,6 +43,11 @@ class Output(NamedTuple):
     mask: torch.Tensor | None
 
 
+def _on_cpu_in_single(x: torch.Tensor) -> bool:
+    """Whether the layer that takes x computes on a CPU in single precision."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
 class ConvolutionBlock(nn.Module):
     """Convolution → batch norm → ReLU → dropout → (mask) → average pool. No bias: batch norm follows.
 
@@ -60,8 +65,7 @@ class ConvolutionBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """x : float (clips, channels, frames, bands); mask : bool (clips, frames) or None -> the pooled map."""
-        single = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
-        if self.fused and self.training and single and x.device.type == "cpu":
+        if self.fused and self.training and _on_cpu_in_single(x):
             from avsed.model.fused import fused_block  # compiled code that only training needs
 
             return fused_block(x, mask, self)
@@ -101,7 +105,12 @@ class ConvolutionalEncoder(nn.Module):
 
 
 class RecurrentEncoder(nn.Module):
-    """Bidirectional GRU over the frames of each clip, none of its steps on padding."""
+    """Bidirectional GRU over the frames of each clip, none of its steps on padding.
+
+    `fused` says whether a CPU in single precision takes the fast path of `avsed.model.recurrence`, which computes the same.
+    """
+
+    fused = True
 
     def __init__(self, inputs: int, config: ModelConfig) -> None:
         super().__init__()
@@ -110,6 +119,10 @@ class RecurrentEncoder(nn.Module):
 
     def forward(self, x: torch.Tensor, frames: torch.Tensor | None) -> torch.Tensor:
         """x : float (clips, frames, inputs); frames : int64 (clips,) on the CPU, or None -> float (clips, frames, dims)."""
+        if self.fused and _on_cpu_in_single(x):
+            from avsed.model.recurrence import recur  # compiled code
+
+            return recur(x, frames, self.gru)
         if frames is None:
             return self.gru(x)[0]
         # Sorted here, by uploads that do not wait: pack_padded_sequence itself would make a GPU wait for the CPU.

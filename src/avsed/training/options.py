@@ -94,7 +94,8 @@ class TrainingConfig(Section):
         "fp32", description="arithmetic on a GPU: single, single with 10-bit mantissas in products, or mixed with bf16"
     )
     fused: bool = Field(
-        True, description="on a CPU: compiled blocks instead of PyTorch's own layers, for model.convolution paper"
+        True,
+        description="on a CPU: compiled convolution blocks (of model.convolution paper) and GRU instead of PyTorch's own",
     )
     memory: Literal["auto", "resident", "stream"] = Field(
         "auto", description="keep features on the device, or read each batch from the store; auto: keep what fits"

@@ -10,7 +10,7 @@ import torch
 
 from avsed.config import TrainingConfig
 from avsed.model.batch import Batch
-from avsed.model.crnn import ConvolutionBlock, Crnn
+from avsed.model.crnn import ConvolutionBlock, Crnn, RecurrentEncoder
 from avsed.model.fusion import hide
 from avsed.training.augmentation import Augmentation
 from avsed.training.objective import Losses, objective
@@ -43,7 +43,7 @@ class MeanTeacher:
             config.augmentation, time_pool=student.time_pool, seed=seed, deviation=deviation
         )
         for module in (*self.student.modules(), *self.teacher.modules()):
-            if isinstance(module, ConvolutionBlock):
+            if isinstance(module, ConvolutionBlock | RecurrentEncoder):
                 module.fused = config.fused
         self.optimiser = torch.optim.Adam(student.parameters(), lr=config.learning_rate, fused=True)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.precision != "fp32"
