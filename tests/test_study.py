@@ -112,11 +112,33 @@ def test_settings_of_one_s_own(tmp_path: Path) -> None:
     )
     own = plan(tmp_path, text, settings=["visual", "pooled"], overrides=["training.steps=7"])
     assert list(own.settings) == ["spectral+auditory", "visual", "pooled", "deep"]
-    assert own.wanted == ("visual", "pooled") and list(own.seeds) == [3, 4]
+    assert own.wanted == ("visual", "pooled") and list(own.seeds_of("pooled")) == [3, 4]
     assert own.settings["pooled"].extractors.efficientat.embedding == "pooled"
     assert own.settings["deep"].model.layers == 3 and own.settings["deep"].training.steps == 7
     assert [unit.run.folder.name for unit in own.units_of("deep")] == ["3", "4"]
     assert load_config(tmp_path / "c.yaml") == Config(seed=3)  # other commands pass over the section
+
+
+def test_settings_with_a_number_of_trainings_of_their_own(tmp_path: Path) -> None:
+    text = "study: {settings: {spectral: {seeds: 2}, auditory: , visual: {seeds: 1}}, seeds: 4, keep: 0.5}\n"
+    own = plan(tmp_path, FEW + text)
+    assert [len(own.seeds_of(name)) for name in ("spectral", "auditory", "visual")] == [2, 4, 1]
+    names = ["spectral/0", "visual/0", "auditory/0", "spectral/1", "auditory/1", "auditory/2", "auditory/3"]
+    assert [unit.name for unit in own.units] == names
+    own.folder.mkdir()
+    own.keep()
+    for unit in own.units:
+        finished(unit, 0.1)
+    table = make_table(plan(tmp_path, FEW + text.replace("visual: {seeds: 1}", "visual:")))
+    assert {row.setting: (row.seeds, row.lacking, row.kept) for row in table.rows} == {
+        "spectral": ((0, 1), (), 1),
+        "visual": ((0,), (1, 2, 3), 1),
+        "auditory": ((0, 1, 2, 3), (), 2),
+    }
+    assert "those (1 of 2 of spectral, 2 of 4 of visual, 2 of 4 of auditory) that are best on validation" in table.rule
+    for wrong in ("0", "1.5", "many"):
+        with pytest.raises(ConfigError, match=rf"visual: expected a number of trainings .* for seeds, got '?{wrong}"):
+            plan(tmp_path, text.replace("seeds: 1", f"seeds: {wrong}"))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +219,7 @@ def test_differences_are_those_that_compare_finds(home: Path, tmp_path: Path) ->
     table = make_table(own)
     for name in own.settings:
         (tmp_path / name).mkdir()
-        for seed in own.seeds:
+        for seed in own.seeds_of(name):
             (tmp_path / name / str(seed)).symlink_to(home / "out/runs" / name / str(seed))
     found = compare(tmp_path / "spectral", tmp_path / "spectral+auditory").found
     for key in ("clip_micro_f1", "segment_micro_f1", "event_macro_f1"):

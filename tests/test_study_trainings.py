@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,6 +136,47 @@ def test_one_that_fails_stops_no_other(home: Path, tmp_path: Path) -> None:
     assert "the training diverges" in found.failures["wild/0"]
     assert [row.setting for row in found.table.rows] == ["spectral"] and found.table.empty == ("wild",)
     assert "wild/0 failed" in (tmp_path / "s/table.md").read_text()
+
+
+def test_several_in_one_process_end_as_each_alone(home: Path, tmp_path: Path) -> None:
+    """Killed in mid-training, gone on with; one of them was begun alone, so they are not at the same step."""
+    given = ("--settings", "spectral", "--seeds", "3", "--together", "3")
+    runs = [tmp_path / f"s/runs/spectral/{seed}" for seed in range(3)]
+    process = begin(home, tmp_path / "s", "--settings", "spectral")
+    until(lambda: steps(runs[0]) >= 20, process)
+    os.kill(trainer(runs[0]), signal.SIGKILL)
+    process.communicate(timeout=PATIENCE)
+    process = begin(home, tmp_path / "s", *given)
+    until(lambda: steps(runs[2]) >= 20, process)
+    assert len({trainer(run) for run in runs}) == 1
+    os.kill(trainer(runs[0]), signal.SIGKILL)
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2 and "ended by SIGKILL" in said, said
+    process = begin(home, tmp_path / "s", *given)
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    for run in runs[1:]:
+        assert "trained together with spectral/0" in (run / "train.log").read_text()
+    commands.train(home / "data", out=tmp_path / "whole", config=runs[1] / "config.yaml")
+    whole = load_file(tmp_path / "whole/system.safetensors")
+    assert all(whole[name].equal(value) for name, value in load_file(runs[1] / "system.safetensors").items())
+
+
+def test_what_fails_among_several_is_named(home: Path, tmp_path: Path) -> None:
+    given = {"out": tmp_path / "s", "data": home / "data", "settings": ["spectral"], "seeds": 3, "together": 3}
+    study(home / "c.yaml", overrides=["training.steps=4"], **given | {"seeds": 1})  # type: ignore[arg-type]
+    for seed in (1, 2):  # begun, with a checkpoint that is damaged
+        shutil.copytree(tmp_path / "s/runs/spectral/0", tmp_path / f"s/runs/spectral/{seed}", dirs_exist_ok=True)
+        for left in ("system.safetensors", "results"):
+            path = tmp_path / f"s/runs/spectral/{seed}" / left
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        config = tmp_path / f"s/runs/spectral/{seed}/config.yaml"
+        config.write_text(config.read_text().replace("seed: 0", f"seed: {seed}"))
+    (tmp_path / "s/runs/spectral/1/checkpoint.safetensors").write_bytes(b"no checkpoint")
+    found = study(home / "c.yaml", overrides=["training.steps=4"], **given)  # type: ignore[arg-type]
+    assert isinstance(found, Studied) and list(found.failures) == ["spectral/1"]
+    assert "cannot read the checkpoint" in found.failures["spectral/1"]
+    assert found.table.rows[0].seeds == (0, 2)
 
 
 def test_what_another_process_trains_is_waited_for(home: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from avsed.model.batch import Batch, join
 from avsed.model.crnn import Crnn, Output
 from avsed.run import Run
 from avsed.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from avsed.training.loop import Interrupted, TrainingClips, train_loop
+from avsed.training.loop import Interrupted, Steps, TrainingClips, in_turn, train_loop
 from avsed.training.objective import cross_entropy, objective
 from avsed.training.schedule import learning_rate
 from avsed.training.step import MeanTeacher
@@ -330,3 +331,51 @@ def test_a_training_killed_twice_ends_in_the_same_weights_bit_for_bit(tmp_path: 
     assert steps == sorted(set(steps))
     assert steps[-1] == 400
     assert not list(run.folder.glob(".*"))
+
+
+def test_trainings_in_turn_are_those_alone(tmp_path: Path) -> None:
+    config = TrainingConfig(steps=20, weak_batch=3, unlabelled_batch=2, validations=2)
+    data = clips()
+
+    def logged(run: Run) -> list[dict[str, float]]:
+        records = [json.loads(line) for line in run.log.read_text().splitlines()]
+        return [{name: value for name, value in record.items() if name != "steps_per_s"} for record in records]
+
+    alone, beside = {}, {}
+    for seed in (1, 2, 3):
+        alone[seed] = trainer(config, seed=seed)
+        train_loop(alone[seed], clips(), Run(tmp_path / f"alone{seed}"), validate=lambda: {"x": 1.0})
+    begun = Steps(trainer(config, seed=3), data, Run(tmp_path / "3"), validate=lambda: {"x": 1.0})  # it goes on
+    with begun:
+        for _ in range(7):
+            begun.advance()
+        save_checkpoint(Run(tmp_path / "3").checkpoint, begun.done, **begun._state)
+    with ExitStack() as stack:
+        own = []
+        for seed in (1, 2, 3):
+            beside[seed] = trainer(config, seed=seed)
+            steps = Steps(beside[seed], data, Run(tmp_path / str(seed)), validate=lambda: {"x": 1.0})
+            own.append(stack.enter_context(steps))
+        ended = list(in_turn(own))
+    assert [why for _, why in ended] == [None] * 3
+    assert [own.index(steps) for steps, _ in ended] == [2, 0, 1]
+    for seed in (1, 2, 3):
+        for network in ("student", "teacher"):
+            found, expected = (getattr(some[seed], network).state_dict() for some in (beside, alone))
+            assert all(found[name].equal(value) for name, value in expected.items())
+        assert seed == 3 or logged(Run(tmp_path / str(seed))) == logged(Run(tmp_path / f"alone{seed}"))
+
+
+def test_one_of_several_that_diverges_stops_no_other(tmp_path: Path) -> None:
+    wild, tame = (
+        trainer(TrainingConfig(steps=20, weak_batch=3, unlabelled_batch=0, learning_rate=rate)) for rate in (1e30, 1e-3)
+    )
+    data = clips()
+    with (
+        Steps(wild, data, Run(tmp_path / "wild"), validate=None) as one,
+        Steps(tame, data, Run(tmp_path / "tame"), validate=None) as other,
+    ):
+        ended = dict(in_turn([one, other]))
+    assert "diverges" in str(ended[one])
+    assert ended[other] is None
+    assert other.ended

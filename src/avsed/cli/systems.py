@@ -79,8 +79,12 @@ def study(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Trainings at once, each a process; default: one a GPU, else one."),
+        typer.Option(min=1, help="Processes that train at once; default: one a GPU, else one."),
     ] = None,
+    together: Annotated[
+        int,
+        typer.Option(min=1, metavar="K", help="Trainings of a setting in one process, which share its features (1)."),
+    ] = 1,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -108,6 +112,7 @@ def study(
         keep=keep,
         select=select,
         workers=workers,
+        together=together,
         scheduler=scheduler,
         device=device,
         dry_run=dry_run,

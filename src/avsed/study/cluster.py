@@ -145,16 +145,17 @@ def _follow(unit: Unit, stop: str) -> str:
     event = Event(stop, client=worker.client)
     environment = {"OMP_NUM_THREADS": str(max(1, allowed_threads() // worker.state.nthreads))}
     while True:
-        child = Child(unit, environment)
+        child = Child([unit], environment)
         try:
-            while (outcome := child.poll()) is None:
+            while (outcomes := child.poll()) is None:
                 time.sleep(SLOWLY_S / 4)
                 if event.is_set():
                     child.stop()
-                    outcome = child.wait()
+                    outcomes = child.wait()
                     break
         finally:
             child.stop()
+        (outcome,) = outcomes
         if not outcome.busy or event.is_set():
             return _told(outcome)
         time.sleep(SLOWLY_S)  # a process on the same disk has it: of a worker that has just died, perhaps

@@ -131,6 +131,7 @@ def study(
     keep: str | float | None = None,
     select: str | None = None,
     workers: int | None = None,
+    together: int = 1,
     scheduler: str | None = None,
     device: str | None = None,
     dry_run: bool = False,
@@ -141,7 +142,8 @@ def study(
 
     config : YAML, with a section ``study`` perhaps; settings : names of those to be trained now
     seeds, keep, select : ``study.seeds``, ``study.keep``, ``study.select``
-    workers : trainings at once, by default one a GPU, else 1; scheduler : address of a Dask cluster in place of processes here
+    workers : processes at once, by default one a GPU, else 1; together : trainings of a setting in each, on one copy of the features
+    scheduler : address of a Dask cluster in place of processes here
     dry_run : say what would be done and what it takes; table_only : of what is there
 
     What is done already is not done again; see ``docs/study.md``. Raises ConfigError or CheckpointError if configuration or folder are
@@ -151,6 +153,8 @@ def study(
         raise ConfigError("--dry-run, --table-only and --scheduler: give one of them")
     if workers is not None and scheduler is not None:
         raise ConfigError("--workers and --scheduler: give one of them; a cluster has its own workers")
+    if together > 1 and scheduler is not None:
+        raise ConfigError("--together and --scheduler: give one of them; on a cluster each training is a process")
     plan = make_plan(
         config,
         out=out,
@@ -161,7 +165,7 @@ def study(
     if dry_run:
         return _planned(plan, workers)
     if not table_only:
-        failures = _carry_out(plan, workers=workers, scheduler=scheduler)
+        failures = _carry_out(plan, workers=workers, together=together, scheduler=scheduler)
     logs = {unit.name: unit.run.said for unit in plan.units}
     told = {name: f"{reason} (see {logs[name]})" for name, reason in failures.items()}
     try:
@@ -206,7 +210,7 @@ def _overrides(
     return [*given, *(f"{key}={value}" for key, value in values.items() if value is not None)]
 
 
-def _carry_out(plan: Plan, *, workers: int | None, scheduler: str | None) -> Failures:
+def _carry_out(plan: Plan, *, workers: int | None, together: int, scheduler: str | None) -> Failures:
     """Do what is to be done; returns what failed."""
     missing = [unit for unit in plan.units if unit.state != "done"]
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -222,7 +226,7 @@ def _carry_out(plan: Plan, *, workers: int | None, scheduler: str | None) -> Fai
     needed = {unit.setting: plan.settings[unit.setting] for unit in missing}
     extract_all(needed)
     gpus = visible_gpus(plan.base)
-    return run_here(missing, workers=workers or max(1, len(gpus)), devices=gpus)
+    return run_here(missing, workers=workers or max(1, len(gpus)), together=together, devices=gpus)
 
 
 def _planned(plan: Plan, workers: int | None) -> Planned:

@@ -5,7 +5,7 @@
     study:
       settings: [spectral, spectral+auditory]        of the paper's seven; all of them by default; or by name what is changed:
       settings: {spectral: , pooled: {inputs: auditory, extractors.efficientat.embedding: pooled}}
-      seeds: 20                                      trainings of each: seed, seed + 1, …
+      seeds: 20                                      trainings of each: seed, seed + 1, …; a setting may have its own (seeds: 4)
       keep: 0.25                                     how many of them count, or which part
       select:                                        the number that chooses; null: each column's own
 """
@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from avsed.study.units import Unit
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+_.-]*")
 SAME = ("seed", "metrics", "device", "threads", "study")
 """Keys that no setting may change: what is to be compared must be measured alike."""
+SEEDS = "seeds"
+"""Of a setting, what is no key of a configuration: how many trainings it has, if not as many as the others."""
 
 
 class StudyConfig(Section):
@@ -76,6 +79,9 @@ class StudyConfig(Section):
                 raise ValueError(f"{name}: expected keys and values that it changes, got {changes!r}")
             own = {} if known is None else {"inputs": known}
             found[name] = own | {str(key): value for key, value in (changes or {}).items()}
+            count = found[name].get(SEEDS, 1)
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+                raise ValueError(f"{name}: expected a number of trainings (1, 2, …) for {SEEDS}, got {count!r}")
             for key in found[name]:
                 if key.split(".")[0] in SAME:
                     raise ValueError(f"{name}: {key} is the same for all settings; set it outside")
@@ -127,14 +133,16 @@ class Plan:
     changes: Mapping[str, Mapping[str, Any]]
     wanted: tuple[str, ...]
 
-    @property
-    def seeds(self) -> range:
-        return range(self.base.seed, self.base.seed + self.study.seeds)
+    def seeds_of(self, setting: str) -> range:
+        return range(self.base.seed, self.base.seed + self.changes[setting].get(SEEDS, self.study.seeds))
 
     def units_of(self, setting: str) -> list[Unit]:
         """The trainings of a setting, by seed."""
         config = self.settings[setting]
-        return [Unit(self.folder / "runs", setting, config.model_copy(update={"seed": seed})) for seed in self.seeds]
+        return [
+            Unit(self.folder / "runs", setting, config.model_copy(update={"seed": seed}))
+            for seed in self.seeds_of(setting)
+        ]
 
     @property
     def units(self) -> list[Unit]:
@@ -142,7 +150,8 @@ class Plan:
 
         So the table has something of everything early, and the rate so far says when the whole will end.
         """
-        return [unit for some in zip(*(self.units_of(name) for name in self.wanted), strict=True) for unit in some]
+        rounds = zip_longest(*(self.units_of(name) for name in self.wanted))
+        return [unit for some in rounds for unit in some if unit is not None]
 
     def check(self) -> None:
         """See that trainings in the folder are of this study.
@@ -220,7 +229,8 @@ def _base(whole: StudyFile) -> Config:
 
 def _changed(base: Config, name: str, changes: Mapping[str, Any], source: str) -> Config:
     """The configuration of a setting. Raises ConfigError that names it."""
-    given = [f"{key}={json.dumps(value, default=str)}" for key, value in flatten(changes).items()]
+    own = {key: value for key, value in changes.items() if key != SEEDS}
+    given = [f"{key}={json.dumps(value, default=str)}" for key, value in flatten(own).items()]
     return make_config(
         base.model_dump(mode="json"), source=f"{source}: study.settings.{name}", overrides=given
     ).located()

@@ -1,7 +1,7 @@
-"""A training of a study in a process of its own, which stops in good order when whoever started it wants it to, or is gone.
+"""Trainings of a study in a process of their own, which stops in good order when whoever started it wants it to, or is gone.
 
 The process reads its task from standard input and then waits for the input's end, which comes when the parent closes it or dies,
-however it dies. What it says goes to the run's ``train.log``.
+however it dies. What it says goes to the ``train.log`` of its first run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from avsed.errors import AvsedError
@@ -25,20 +25,27 @@ SIZE = 65_536
 
 
 class Outcome(NamedTuple):
-    """How a process ended. busy : another process has the training; reason : why it is not done, empty if it is"""
+    """What became of a training. busy : another process has it; reason : why it is not done, empty if it is"""
 
     busy: bool
     reason: str
 
 
 class Child:
-    """A running training. environment : variables in place of this process's own"""
+    """A process with trainings of one setting, which take turns in it.
 
-    def __init__(self, unit: Unit, environment: Mapping[str, str]) -> None:
-        self.unit = unit
-        log = unit.run.said
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
+    units : the trainings; environment : variables in place of this process's own
+    """
+
+    def __init__(self, units: Sequence[Unit], environment: Mapping[str, str]) -> None:
+        self.units = units
+        self._log = units[0].run.said
+        for unit in units:
+            unit.run.said.parent.mkdir(parents=True, exist_ok=True)
+            if unit is not units[0]:
+                with unit.run.said.open("a") as file:
+                    file.write(f"trained together with {units[0].name}: {self._log}\n")
+        with self._log.open("ab") as file:
             self._from = file.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "avsed.study.process"],
@@ -49,7 +56,7 @@ class Child:
                 start_new_session=True,  # Ctrl-C is the parent's affair
             )
         try:
-            self._input.write(json.dumps(unit.to_dict()).encode() + b"\n")
+            self._input.write(json.dumps([unit.to_dict() for unit in units]).encode() + b"\n")
             self._input.flush()
         except BrokenPipeError:  # it has ended already; its log says why
             pass
@@ -68,45 +75,56 @@ class Child:
         self._process.kill()
         self._process.wait()
 
-    def poll(self) -> Outcome | None:
-        """How it ended, None while it runs."""
+    def poll(self) -> list[Outcome] | None:
+        """How each training ended, None while the process runs."""
         status = self._process.poll()
         if status is None:
             return None
         self.stop()
-        return Outcome(status == BUSY, "" if status in (0, BUSY) else self._reason(status))
+        return [self._outcome(unit, status) for unit in self.units]
 
-    def wait(self) -> Outcome:
+    def wait(self) -> list[Outcome]:
         while (found := self.poll()) is None:
             time.sleep(0.05)
         return found
 
-    def _reason(self, status: int) -> str:
-        """The last line that it said, or the signal that ended it."""
+    def _outcome(self, unit: Unit, status: int) -> Outcome:
+        if unit.state == "done":
+            return Outcome(False, "")
+        if status in (0, BUSY):  # of several, it did those that it could have
+            return Outcome(True, "")
+        return Outcome(False, self._reason(unit, status))
+
+    def _reason(self, unit: Unit, status: int) -> str:
+        """The last line that it said, of this training if there is one; or the signal that ended it."""
         if status < 0:
             name = signal.Signals(-status).name
             return f"ended by {name}" + (" (was there too little memory?)" if name == "SIGKILL" else "")
-        with self.unit.run.said.open("rb") as file:
+        with self._log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self._from, size - SIZE))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-        said = next((line for line in reversed(lines) if line), f"exit status {status}")
-        return said.removeprefix("avsed: error: ").removeprefix("avsed: ")
+        said = [line.removeprefix("avsed: ").removeprefix("error: ") for line in lines if line]
+        own = [line.removeprefix(f"{unit.name}: ") for line in said if line.startswith(f"{unit.name}: ")]
+        return (own or said or [f"exit status {status}"])[-1]
 
 
 def main() -> int:
     """What the process does; returns its exit status."""
-    unit = Unit.from_dict(json.loads(_line()))
+    units = [Unit.from_dict(told) for told in json.loads(_line())]
     threading.Thread(target=_end_with_input, daemon=True).start()
-    with unit.held() as mine:
+    with contextlib.ExitStack() as stack:
+        mine = [unit for unit in units if stack.enter_context(unit.held())]
         if not mine:
             return BUSY
         try:
-            carry_out(unit)
+            failed = carry_out(mine)
         except AvsedError as error:
             print(f"avsed: error: {error}", file=sys.stderr, flush=True)
             return int(getattr(error, "exit_status", 2))
-    return 0
+        for name, why in failed.items():
+            print(f"avsed: error: {name}: {why}", file=sys.stderr, flush=True)
+    return 2 if failed else 0
 
 
 def _line() -> bytes:

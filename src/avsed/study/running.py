@@ -39,7 +39,7 @@ class Display:
         self._bar, self._count, self._done, self._failed = bar, len(units), 0, 0
         self._steps = {unit.name: 0 for unit in units}
         self._open: dict[str, Unit] = {unit.name: unit for unit in units}
-        self._began = time.monotonic()
+        self._began, self._before = time.monotonic(), 0
         self._looked = 0.0
         self._shown: tuple[int, ...] = ()
         self._look()
@@ -79,13 +79,17 @@ class Display:
 
     def _look(self) -> None:
         self._looked = time.monotonic()
-        self._steps |= {name: unit.steps for name, unit in self._open.items()}
+        now = {name: unit.steps for name, unit in self._open.items()}
+        # What a killed training did after its checkpoint is done again.
+        self._before -= sum(max(0, self._steps[name] - steps) for name, steps in now.items())
+        self._steps |= now
 
 
-def run_here(units: Sequence[Unit], *, workers: int, devices: Sequence[str] = ()) -> Failures:
+def run_here(units: Sequence[Unit], *, workers: int, together: int = 1, devices: Sequence[str] = ()) -> Failures:
     """Carry out trainings in processes of this machine; what other processes have is waited for, and taken over if they die.
 
     workers : processes at once, >= 1; they share the cores
+    together : trainings of a setting in a process, at most
     devices : GPUs, as ``CUDA_VISIBLE_DEVICES`` names them, one for each process in turn
 
     Returns those that failed. Raises Stopped after SIGINT or SIGTERM.
@@ -103,34 +107,36 @@ def run_here(units: Sequence[Unit], *, workers: int, devices: Sequence[str] = ()
         try:
             while (waiting or active) and not stop:
                 for slot, child in list(active.items()):
-                    if (outcome := child.poll()) is not None:
+                    if (outcomes := child.poll()) is not None:
                         del active[slot]
                         looked = -SLOWLY_S
-                        if outcome.busy:
-                            waiting.append(child.unit)
-                        else:
-                            _note(child.unit, outcome, failures, display)
+                        for unit, outcome in zip(child.units, outcomes, strict=True):
+                            if outcome.busy:
+                                waiting.append(unit)
+                            else:
+                                _note(unit, outcome, failures, display)
                 free = [slot for slot in range(workers) if slot not in active]
                 if free and waiting and time.monotonic() - looked >= SLOWLY_S:
                     for slot in free:
-                        unit = _next(waiting, lambda unit: display.ended(unit, "", elsewhere=True))
-                        if unit is None:
+                        some = _next(waiting, together, lambda unit: display.ended(unit, "", elsewhere=True))
+                        if not some:
                             looked = time.monotonic()
                             break
-                        active[slot] = Child(unit, slots[slot])
+                        active[slot] = Child(some, slots[slot])
                     if waiting and not active and not told:
                         told = True
                         console.note(
                             f"{len(waiting)} trainings are being done by other processes ({_holder(waiting[0])}); waiting"
                         )
-                display.update(len(active))
+                display.update(sum(len(child.units) for child in active.values()))
                 time.sleep(EVERY_S)
             if stop:
-                console.note(f"stopping {len(active)} trainings, which save what they have …")
+                running = sum(len(child.units) for child in active.values())
+                console.note(f"stopping {running} trainings, which save what they have …")
         finally:
             _stop(active.values())
     if stop:
-        left = len(active) + len(waiting)
+        left = sum(len(child.units) for child in active.values()) + len(waiting)
         raise Stopped(f"stopped with {left} of {len(units)} trainings to do; the same command goes on", stop[0])
     return failures
 
@@ -141,17 +147,20 @@ def _note(unit: Unit, outcome: Outcome, failures: Failures, display: Display) ->
     display.ended(unit, outcome.reason)
 
 
-def _next(waiting: deque[Unit], elsewhere: Callable[[Unit], None]) -> Unit | None:
-    """The first training that nobody has, taken out of those waiting, and those that others have done."""
+def _next(waiting: deque[Unit], together: int, elsewhere: Callable[[Unit], None]) -> list[Unit]:
+    """The first trainings of one setting that nobody has, taken out of those waiting, and those that others have done."""
+    found: list[Unit] = []
     for unit in list(waiting):
-        if unit.busy:
+        if (found and unit.setting != found[0].setting) or unit.busy:
             continue
         waiting.remove(unit)
         if unit.state == "done":
             elsewhere(unit)
             continue
-        return unit
-    return None
+        found.append(unit)
+        if len(found) == together:
+            break
+    return found
 
 
 def _holder(unit: Unit) -> str:

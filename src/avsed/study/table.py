@@ -149,16 +149,19 @@ def select(values: Mapping[int, float], keep: int) -> tuple[int, ...]:
 def rule(plan: Plan) -> str:
     """Which trainings count, in words."""
     study = plan.study
-    keep = study.kept(study.seeds)
+    counts = {name: len(plan.seeds_of(name)) for name in plan.settings}
+    if len(set(counts.values())) == 1:
+        (count,) = set(counts.values())
+        which = f"the {study.kept(count)} of {count} trainings of a setting"
+    else:
+        told = (f"{study.kept(count)} of {count} of {name}" for name, count in counts.items())
+        which = f"of each setting's trainings those ({', '.join(told)})"
     by = (
         "each column by its own number"
         if study.select is None
         else f"all columns by {numbers.named(study.select).title}"
     )
-    return (
-        f"Selected: the {keep} of {study.seeds} trainings of a setting that are best on {plan.base.data.validation}, {by}; "
-        f"equal ones by the lower seed."
-    )
+    return f"Selected: {which} that are best on {plan.base.data.validation}, {by}; equal ones by the lower seed."
 
 
 def make_table(plan: Plan) -> StudyTable:
@@ -265,7 +268,7 @@ def _row(
         takes=tuple(roles.values()),
         marked=tuple(role for stream, role in roles.items() if stream in marked),
         seeds=seeds,
-        lacking=tuple(seed for seed in plan.seeds if seed not in read),
+        lacking=tuple(seed for seed in plan.seeds_of(name) if seed not in read),
         kept=keep,
         cells=cells,
     )

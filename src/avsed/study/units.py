@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from avsed.config import PASSING, Config, load_config, make_config
-from avsed.errors import CheckpointError, ConfigError
+from avsed.errors import AvsedError, CheckpointError, ConfigError
 from avsed.run import Run
 
 TAIL = 4096  # bytes at a log's end that hold its last line
@@ -143,15 +143,24 @@ class Unit:
         return cls(root or Path(told["root"]), told["setting"], make_config(told["config"], source="the study"))
 
 
-def carry_out(unit: Unit) -> None:
-    """Train and score in this process, which must hold the unit; what is there is not done again."""
-    from avsed.commands import evaluate
-    from avsed.training.train import train
+def carry_out(units: Sequence[Unit]) -> dict[str, AvsedError]:
+    """Train and score in this process, which must hold the units, of one setting; what is there is not done again.
 
-    unit.check()
-    config, run = unit.config, unit.run
-    if not unit.trained:
-        train(config, run.folder, workers=1)
-    for split in unit.splits:
-        if unit.results(split) is None:
-            evaluate(run.folder, data=config.data.root, split=split, device=config.device, workers=1)
+    Returns by name what failed, and why; of a unit alone the error is raised.
+    """
+    from avsed.commands import evaluate
+    from avsed.training.train import train_together
+
+    for unit in units:
+        unit.check()
+    missing = [unit for unit in units if not unit.trained]
+    failed: dict[str, AvsedError] = {}
+    if missing:
+        found = train_together([unit.config for unit in missing], [unit.run.folder for unit in missing], workers=1)
+        failed = {unit.name: own for unit, own in zip(missing, found, strict=True) if isinstance(own, AvsedError)}
+    for unit in units:
+        for split in unit.splits:
+            if unit.name not in failed and unit.results(split) is None:
+                data, device = unit.config.data.root, unit.config.device
+                evaluate(unit.run.folder, data=data, split=split, device=device, workers=1)
+    return failed

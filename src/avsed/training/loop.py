@@ -1,13 +1,13 @@
-"""The training loop: batches, steps, logs, validation and checkpoints, from the first step or from where it stopped."""
+"""Trainings step by step, one or several in turn: batches, logs, validation and checkpoints, from where each stopped."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import TypeVar
@@ -57,76 +57,154 @@ class _Means:
         return means
 
 
+class Steps:
+    """A training, step by step, going on from the run's checkpoint if there is one. To be used as a context.
+
+    validate : scores the student on validation clips; called ``config.validations`` times, evenly spread, the last time at the end
+    stop : signals that came; the training then saves and ends after its next step
+    name : stands before what it says, where others train beside it
+    """
+
+    def __init__(
+        self,
+        trainer: MeanTeacher,
+        clips: TrainingClips,
+        run: Run,
+        *,
+        validate: Callable[[], dict[str, float]] | None,
+        stop: Sequence[signal.Signals] = (),
+        name: str = "",
+    ) -> None:
+        self._trainer, self._run, self._validate, self._stop = trainer, run, validate, stop
+        self._name = f"{name}: " if name else ""
+        config = trainer.config
+        self._batches = Batches(clips, config, seed=trainer.seed, time_pool=trainer.student.time_pool)
+        self._state: State = {"student": trainer.student, "teacher": trainer.teacher, "optimiser": trainer.optimiser}
+        self.done = Progress(0, 0.0)
+        if run.checkpoint.is_file():
+            self.done = load_checkpoint(run.checkpoint, **self._state)
+            if self.done.step < config.steps:
+                console.note(f"{self._name}going on from step {self.done.step} of {config.steps}")
+        run.cut_log(self.done.step)
+        self._first, self._safe = self.done, self.done.step  # safe: the step of the last checkpoint
+        self._saved = time.monotonic()
+        self._means = _Means()
+        self.shown = ""
+
+    @property
+    def steps(self) -> int:
+        """How many there will be."""
+        return self._trainer.config.steps
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last step is done."""
+        return self.done.step >= self.steps
+
+    def __enter__(self) -> Steps:
+        with ExitStack() as stack:
+            if not self.ended:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._board = SummaryWriter(str(self._run.tensorboard), purge_step=self.done.step + 1)
+                stack.callback(self._board.close)
+                self._coming = _ahead(self._batches, range(self.done.step, self.steps))
+                stack.callback(self._coming.close)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def advance(self) -> None:
+        """One step, with what is due after it: a line in the log, validation, a checkpoint.
+
+        Raises Interrupted after a signal, when the step is done and saved; AvsedError if loss or weights are no longer finite
+        numbers, which are never saved.
+        """
+        began, config, number = time.monotonic(), self._trainer.config, self.done.step
+        losses = self._trainer.step(number, *next(self._coming))
+        self._means.add(losses)
+        step = number + 1
+        last = step == config.steps
+        stopping = bool(self._stop) and not last
+        logging = last or step % LOG_EVERY == 0
+        validating = self._validate is not None and _due(step, config.steps, config.validations)
+        saving = last or stopping or time.monotonic() - self._saved >= 60 * config.checkpoint_minutes
+        if (logging or validating or saving) and not _finite(losses, self._trainer):
+            left = f"the last checkpoint is of step {self._safe}" if self._safe else "there is no checkpoint"
+            raise AvsedError(
+                f"{self._run.folder}: the training diverges: loss or weights are no finite numbers after step {step}; "
+                f"lower training.learning_rate{' and give another --out' if self._safe else ''} ({left})"
+            )
+
+        def passed() -> float:
+            return self.done.seconds + time.monotonic() - began
+
+        if logging:
+            rate = (step - self._first.step) / (passed() - self._first.seconds)
+            record = self._means.take() | {"learning_rate": learning_rate(number, config), "steps_per_s": rate}
+            self._log("train", step, record)
+            self.shown = f"loss {record['total']:.4f}  {rate:.2f} steps/s"
+        if self._validate is not None and validating:
+            scores = self._validate()
+            self._log("validation", step, scores)
+            found = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            console.note(f"{self._name}step {step}: validation {found}")
+        self.done = Progress(step, passed())
+        if saving:
+            save_checkpoint(self._run.checkpoint, self.done, **self._state)
+            self._saved, self._safe = time.monotonic(), step
+        if stopping:
+            raise Interrupted(
+                f"{self._run.folder}: stopped after step {step} of {config.steps}; the same command goes on",
+                self._stop[0],
+            )
+
+    def _log(self, kind: str, step: int, record: dict[str, float]) -> None:
+        told = {name: value if np.isfinite(value) else None for name, value in record.items()}
+        self._run.append_log({"step": step, "kind": kind} | told)
+        for name, value in record.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+
+
 def train_loop(
     trainer: MeanTeacher, clips: TrainingClips, run: Run, *, validate: Callable[[], dict[str, float]] | None
 ) -> Progress:
-    """Train to the last step, going on from the run's checkpoint if there is one.
+    """Train to the last step; see `Steps` for what it takes and raises."""
+    with signals() as stop, Steps(trainer, clips, run, validate=validate, stop=stop) as training:
+        for _ in in_turn([training]):
+            pass
+    return training.done
 
-    validate : scores the student on validation clips; called ``config.validations`` times, evenly spread, the last time at the end
 
-    Raises Interrupted after SIGINT or SIGTERM, when the current step is done and saved; AvsedError if loss or weights are no longer
-    finite numbers, which are never saved.
+def in_turn(trainings: Sequence[Steps]) -> Iterator[tuple[Steps, AvsedError | None]]:
+    """A step of each, in turn, until all have ended; each is given out when it has, or with what ended it before.
+
+    One that fails stops no other, unless it is alone: then its error is raised.
     """
-    config = trainer.config
-    batches = Batches(clips, config, seed=trainer.seed, time_pool=trainer.student.time_pool)
-    state: State = {"student": trainer.student, "teacher": trainer.teacher, "optimiser": trainer.optimiser}
-    done = Progress(0, 0.0)
-    if run.checkpoint.is_file():
-        done = load_checkpoint(run.checkpoint, **state)
-        if done.step < config.steps:
-            console.note(f"going on from step {done.step} of {config.steps}")
-    run.cut_log(done.step)
-    if done.step >= config.steps:
-        return done
-
-    from torch.utils.tensorboard import SummaryWriter
-
-    means, shown, safe = _Means(), "", done.step  # safe: the step of the last checkpoint
-    began = saved = time.monotonic()
-    with (
-        SummaryWriter(str(run.tensorboard), purge_step=done.step + 1) as board,
-        console.bar("training", config.steps) as bar,
-        _signals() as stop,
-    ):
-        bar.update(done.step)
-        numbers = range(done.step, config.steps)
-        for number, step in zip(numbers, _ahead(batches, numbers), strict=True):
-            losses = trainer.step(number, *step)
-            means.add(losses)
-
-            now = Progress(number + 1, done.seconds + time.monotonic() - began)
-            last = now.step == config.steps
-            logging = last or now.step % LOG_EVERY == 0
-            validating = validate is not None and _due(now.step, config.steps, config.validations)
-            saving = last or bool(stop) or time.monotonic() - saved >= 60 * config.checkpoint_minutes
-            if (logging or validating or saving) and not _finite(losses, trainer):
-                left = f"the last checkpoint is of step {safe}" if safe else "there is no checkpoint"
-                raise AvsedError(
-                    f"{run.folder}: the training diverges: loss or weights are no finite numbers after step {now.step}; "
-                    f"lower training.learning_rate{' and give another --out' if safe else ''} ({left})"
-                )
-            if logging:
-                rate = (now.step - done.step) / (time.monotonic() - began)
-                record = means.take() | {"learning_rate": learning_rate(number, config), "steps_per_s": rate}
-                _log(run, board, "train", now.step, record)
-                shown = f"loss {record['total']:.4f}  {rate:.2f} steps/s"
-            if validate is not None and validating:
-                scores = validate()
-                _log(run, board, "validation", now.step, scores)
-                found = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-                console.note(f"step {now.step}: validation {found}")
-            if saving:
-                save_checkpoint(run.checkpoint, now, **state)
-                saved, safe = time.monotonic(), now.step
-            bar.update(now.step, shown)
-            if stop and saving and not last:
-                raise Interrupted(
-                    f"{run.folder}: stopped after step {now.step} of {config.steps}; the same command goes on", stop[0]
-                )
-    return now
+    alone, going = len(trainings) == 1, [training for training in trainings if not training.ended]
+    yield from ((training, None) for training in trainings if training.ended)
+    if not going:
+        return
+    with console.bar("training", sum(training.steps for training in trainings)) as bar:
+        bar.update(sum(training.done.step for training in trainings))
+        while going:
+            for training in list(going):
+                failed = None
+                try:
+                    training.advance()
+                except AvsedError as error:
+                    if alone:
+                        raise
+                    failed = error
+                bar.update(sum(training.done.step for training in trainings), going[0].shown)
+                if failed is not None or training.ended:
+                    going.remove(training)
+                    yield training, failed
 
 
-def _ahead(make: Callable[[int], T], numbers: Sequence[int]) -> Iterator[T]:
+def _ahead(make: Callable[[int], T], numbers: Sequence[int]) -> Generator[T]:
     """What ``make`` makes of each number; the next one is made while one is used."""
     with ThreadPoolExecutor(1, "batches") as pool:
         coming = pool.submit(make, numbers[0])
@@ -148,14 +226,8 @@ def _due(step: int, steps: int, times: int) -> bool:
     return step * times // steps > (step - 1) * times // steps
 
 
-def _log(run: Run, board: object, kind: str, step: int, record: dict[str, float]) -> None:
-    run.append_log({"step": step, "kind": kind} | {k: None if not np.isfinite(v) else v for k, v in record.items()})
-    for name, value in record.items():
-        board.add_scalar(f"{kind}/{name}", value, step)  # type: ignore[attr-defined]
-
-
 @contextmanager
-def _signals() -> Iterator[list[signal.Signals]]:
+def signals() -> Iterator[list[signal.Signals]]:
     """A list that SIGINT or SIGTERM is added to; a second signal acts as usual. Only the main thread can listen."""
     stop: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +17,16 @@ from avsed.annotations import Events
 from avsed.config import Config
 from avsed.data.folder import Split
 from avsed.device import choose_device, describe, set_threads
+from avsed.errors import AvsedError
 from avsed.evaluation import Evaluation, evaluate_scores
 from avsed.model.crnn import Crnn, parameter_count
 from avsed.run import Run, versions
 from avsed.scores import Scores
 from avsed.system import System
 from avsed.timeline import format_seconds
-from avsed.training.loop import train_loop
-from avsed.training.preparation import StoredStreams, prepare, reference_events
+from avsed.training.checkpoint import Progress
+from avsed.training.loop import Interrupted, Steps, in_turn, signals
+from avsed.training.preparation import Prepared, StoredStreams, prepare, reference_events
 from avsed.training.step import MeanTeacher
 
 if TYPE_CHECKING:
@@ -65,54 +69,108 @@ def train(config: Config, out: str | Path, *, workers: int | None = None) -> Tra
 
     Raises AvsedError (and its kin) if the configuration, the data or the folder are not as they should be.
     """
-    run, config = Run(out), config.located()
-    threads = set_threads(config.threads)
-    device = choose_device(config.device)
-    console.note(f"device: {describe(device)}")
-    run.begin(config)
-    prepared = prepare(config, device=device, workers=workers)
-    run.take_data(config, prepared.about)
+    (found,) = train_together([config], [out], workers=workers)
+    assert isinstance(found, Trained), "the error of one alone is raised"
+    return found
 
+
+def train_together(
+    configs: Sequence[Config], outs: Sequence[str | Path], *, workers: int | None = None
+) -> list[Trained | AvsedError]:
+    """Train several systems that differ by their seeds alone, a step of each in turn, on one copy of the features.
+
+    outs : folders of the runs
+
+    Returns what became of each, in the order given. Raises AvsedError (and its kin) if configuration, data or folders are not as they
+    should be, if none of several could be trained to its end, and, after a signal, when all are saved.
+    """
+    configs, runs = [config.located() for config in configs], [Run(out) for out in outs]
+    first = configs[0]
+    if any(config != first.model_copy(update={"seed": config.seed}) for config in configs):
+        raise ValueError("trainings of one process differ by their seeds alone")
+    threads = set_threads(first.threads)
+    device = choose_device(first.device)
+    console.note(f"device: {describe(device)}")
+    for run, config in zip(runs, configs, strict=True):
+        run.begin(config)
+    prepared = prepare(first, device=device, workers=workers)
+    for run, config in zip(runs, configs, strict=True):
+        run.take_data(config, prepared.about)
+    systems = [_system(config, prepared, device) for config in configs]
+    _tell(prepared, systems[0])
+    for run, system in zip(runs, systems, strict=True):
+        run.describe(
+            versions=versions(), device=describe(device), threads=threads, parameters=parameter_count(system.model)
+        )
+
+    found: dict[Path, Trained | AvsedError] = {}
+    with signals() as stop, ExitStack() as stack:
+        own: dict[Steps, tuple[Run, System]] = {}
+        for config, run, system in zip(configs, runs, systems, strict=True):
+            name = "" if len(configs) == 1 else f"seed {config.seed}"
+            try:
+                steps = _steps(config, prepared, run, system, stop=stop, name=name)
+            except AvsedError as error:  # its checkpoint is damaged, perhaps
+                found[run.folder] = error
+                continue
+            own[stack.enter_context(steps)] = run, system
+        for steps, why in in_turn(list(own)):
+            run, system = own[steps]
+            found[run.folder] = why or _finish(steps.done, prepared, run, system, device)
+    results = [found[run.folder] for run in runs]
+    errors = [result for result in results if isinstance(result, AvsedError)]
+    stopped = [error for error in errors if isinstance(error, Interrupted)]
+    if stopped or len(errors) == len(results):
+        raise (stopped or errors)[0]
+    for failed in errors:
+        console.warn(str(failed))
+    return results
+
+
+def _system(config: Config, prepared: Prepared, device: torch.device) -> System:
+    """A system with a new network."""
     torch.manual_seed(config.seed)
     dims = {name: about["dims"] for name, about in prepared.extractors.items()}
     student = Crnn.configured(config, classes=len(prepared.labels), dims=dims).to(device)
+    return System(
+        config, prepared.labels, prepared.standardiser, student, prepared.window, extractors=prepared.extractors
+    )
+
+
+def _tell(prepared: Prepared, system: System) -> None:
+    """Say what is trained on what."""
+    clips, strong = prepared.clips, prepared.clips.strong
+    console.note(
+        f"{len(clips.weak)} weak clips, {'' if strong is None else f'{len(strong.features)} with events, '}"
+        f"{0 if clips.unlabelled is None else len(clips.unlabelled)} "
+        f"unlabelled, {len(prepared.labels)} classes, {' + '.join(system.config.streams)}, "
+        f"{parameter_count(system.model):,} parameters, frames of {1000 * system.period:.1f} ms"
+    )
+
+
+def _steps(
+    config: Config, prepared: Prepared, run: Run, system: System, *, stop: Sequence[signal.Signals], name: str
+) -> Steps:
+    """The training of a system's network."""
     trainer = MeanTeacher(
-        student,
+        system.model,
         config.training,
         seed=config.seed,
         stream_dropout=config.fusion.stream_dropout,
         deviation=None if prepared.standardiser is None else prepared.standardiser.deviation,
     )
-    system = System(
-        config, prepared.labels, prepared.standardiser, student, prepared.window, extractors=prepared.extractors
-    )
-    strong = prepared.clips.strong
-    console.note(
-        f"{len(prepared.clips.weak)} weak clips, {'' if strong is None else f'{len(strong.features)} with events, '}"
-        f"{0 if prepared.clips.unlabelled is None else len(prepared.clips.unlabelled)} "
-        f"unlabelled, {len(prepared.labels)} classes, {' + '.join(config.streams)}, "
-        f"{parameter_count(student):,} parameters, frames of {1000 * system.period:.1f} ms"
-    )
-    run.describe(
-        versions=versions(),
-        device=describe(device),
-        threads=threads,
-        parameters=parameter_count(student),
-    )
+    heard = prepared.validation
+    validate = None if heard is None else lambda: evaluate_split(system, *heard).headline()
+    return Steps(trainer, prepared.clips, run, validate=validate, stop=stop, name=name)
 
-    def validation() -> Evaluation | None:
-        return None if prepared.validation is None else evaluate_split(system, *prepared.validation)
 
-    def headline() -> dict[str, float]:
-        found = validation()
-        return {} if found is None else found.headline()
-
-    validate: Callable[[], dict[str, float]] | None = headline if prepared.validation is not None else None
-    done = train_loop(trainer, prepared.clips, run, validate=validate)
-    student.eval()
+def _finish(done: Progress, prepared: Prepared, run: Run, system: System, device: torch.device) -> Trained:
+    """Save and validate a system whose training has ended."""
+    system.model.eval()
     system.save(run.system)
     run.describe(steps=done.step, seconds=done.seconds, finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    return Trained(run.folder, done.step, done.seconds, describe(device), validation())
+    validation = None if prepared.validation is None else evaluate_split(system, *prepared.validation)
+    return Trained(run.folder, done.step, done.seconds, describe(device), validation)
 
 
 def score_split(system: System, split: Split, files: Sequence[StoredStreams]) -> Iterator[Scores]:
