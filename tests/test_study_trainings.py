@@ -54,7 +54,7 @@ COMMAND = ("-m", "avsed.cli")
 ALONE = (
     "-c",
     "import contextlib, avsed.study.cluster as cluster, avsed.cli\n"
-    "cluster._beacon = lambda folder: contextlib.nullcontext(folder / 'never there')\navsed.cli.main()",
+    "cluster.beacon = lambda folder: contextlib.nullcontext(folder / 'never there')\navsed.cli.main()",
 )
 """The same command, on a disk that no worker sees."""
 

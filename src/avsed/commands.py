@@ -85,28 +85,41 @@ def extract(
     features: Sequence[str] = (),
     settings: Sequence[str] = (),
     workers: int | None = None,
+    scheduler: str | None = None,
     device: str | None = None,
 ) -> Extracted:
     """Compute features of all clips of a data set in one decoding pass, and keep them in the cache.
 
     features : extractors by name, or spectral, auditory and visual as in the configuration's ``inputs``; by default what
         the model of the configuration takes
-    device : where pretrained networks run
+    scheduler : a Dask cluster that extracts in place of this machine; see `avsed.cluster.connected`
+    device : where pretrained networks run, here or on the cluster's workers
 
     Missing recordings and errors of the tables are listed and stop nothing; with ``data.missing: drop`` the clips without a
     recording are left out.
     """
-    from avsed.data.features import extract_split
+    from avsed.data.features import extract_split, extract_split_on
     from avsed.data.folder import open_data
     from avsed.extracted import Extracted
     from avsed.features.extractors import make_extractors
 
+    if workers is not None and scheduler is not None:
+        raise ConfigError("--workers and --scheduler: give one of them; a cluster has its own workers")
     config = configure(data, settings=settings, device=device, inputs="+".join(features).replace(",", "+") or None)
     names = config.streams
     if config.data.root is None:
         raise ConfigError(f"{data}: names no data set; set data.root")
     missing: Literal["drop", "report"] = "drop" if config.data.missing == "drop" else "report"
     extractors = make_extractors(names, config)
+    found = open_data(config.data.root, splits=config.data.splits, labels=config.data.labels, missing=missing)
+    lacking = config.fusion.missing != "error"
+    if scheduler is not None:
+        from avsed.cluster import connected
+
+        with connected(scheduler) as cluster:
+            done = {name: extract_split_on(cluster, split, names, config) for name, split in found.splits.items()}
+        devices = sorted({device for result in done.values() for device in result.devices})
+        return Extracted(done, names, found.problems, streams_may_lack=lacking, device=", ".join(devices) or None)
     where = told = None
     if names != (LOGMEL,):  # PyTorch takes a second to be imported
         from avsed.device import choose_device, describe, set_threads
@@ -114,12 +127,11 @@ def extract(
         set_threads(config.threads)
         where = choose_device(config.device)
         console.note(f"device: {(told := describe(where))}")
-    found = open_data(config.data.root, splits=config.data.splits, labels=config.data.labels, missing=missing)
     return Extracted(
         {name: extract_split(split, extractors, workers=workers, device=where) for name, split in found.splits.items()},
         names,
         found.problems,
-        streams_may_lack=config.fusion.missing != "error",
+        streams_may_lack=lacking,
         device=told,
     )
 

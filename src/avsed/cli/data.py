@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avsed.cli.app import app
-from avsed.cli.options import AsJson, Device, Settings, Several, Workers, show
+from avsed.cli.options import AsJson, Device, Scheduler, Settings, Several, Workers, show
 
 
 @app.command()
@@ -38,6 +38,7 @@ def extract(
     ] = None,
     device: Device = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,6 +48,8 @@ def extract(
     """
     from avsed.commands import extract as run_extract
 
-    found = run_extract(data, features=features or (), settings=settings or (), workers=workers, device=device)
+    found = run_extract(
+        data, features=features or (), settings=settings or (), workers=workers, scheduler=scheduler, device=device
+    )
     show(found.to_dict(), as_json, found.render)
     raise typer.Exit(1 if found.failed else 0)

@@ -14,6 +14,14 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the configuration, as training.steps=500."),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that decode; default: one a core.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Work on a Dask cluster, as tcp://host:8786, or a scheduler file (JSON); the data must lie on its workers where it "
+        "lies here.",
+    ),
+]
 Missing = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avsed.cli.app import app
-from avsed.cli.options import AsJson, Device, Missing, Postprocessing, Settings, Several, Workers, show
+from avsed.cli.options import AsJson, Device, Missing, Postprocessing, Scheduler, Settings, Several, Workers, show
 
 
 @app.command()
@@ -85,12 +85,7 @@ def study(
         int,
         typer.Option(min=1, metavar="K", help="Trainings of a setting in one process, which share its features (1)."),
     ] = 1,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Train on a Dask cluster, as tcp://host:8786, or a scheduler file (JSON)."
-        ),
-    ] = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, its time and its disk.")] = False,
     table_only: Annotated[bool, typer.Option("--table-only", help="Make the table of what is there.")] = False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,6 +46,7 @@ class ExtractionResult:
     seconds : wall time of the extraction, without looking up what is cached and without reading weights
     waited : of these, seconds in which networks had nothing to do, since decoding was not ready; 0 without networks
     workers : processes that decoded
+    devices : of a cluster, where networks ran, for people
     """
 
     files: dict[str, tuple[StoredFeatures | None, ...]]
@@ -58,6 +59,7 @@ class ExtractionResult:
     seconds: float
     waited: float
     workers: int
+    devices: tuple[str, ...] = ()
 
     @property
     def clips(self) -> int:
@@ -75,16 +77,36 @@ class ExtractionResult:
         return self.waited / self.seconds if self.seconds else 0.0
 
 
+@dataclass(frozen=True)
+class PartialResult:
+    """What a process did of an extraction that several divide.
+
+    outcomes : of its clips, in their order; None for those that were not done when it was asked to stop
+    seconds, waited, workers : see `ExtractionResult`
+    device : where networks ran, for people; empty if none was asked for
+    """
+
+    outcomes: list[Outcome | None]
+    seconds: float = 0.0
+    waited: float = 0.0
+    workers: int = 0
+    device: str = ""
+
+
 @dataclass
 class State:
-    """What is known of a clip. new : features computed now; open : networks that have not run on it"""
+    """What is known of a clip.
+
+    new : extractors whose features were computed now; open : networks that have not run on it; settled : nothing is to be done
+    """
 
     path: Path
     stored: dict[str, StoredFeatures] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=Outcome)
     replaced: list[Path] = field(default_factory=list)
-    new: int = 0
+    new: set[str] = field(default_factory=set)
     open: int = 0
+    settled: bool = False
 
 
 class Run:
@@ -108,12 +130,13 @@ class Run:
         state = self.states[index]
         if (content := self.store.known_content(state.path)) is None:
             return False
+        state.outcome.content = content
         for name, extractor in self.extractors.items():
             if (stored := find_stored(self.store, extractor, content, state.replaced)) is not None:
                 state.stored[name] = stored
         if len(state.stored) < len(self.extractors):
             return False
-        self.finished += 1
+        self.finished, state.settled = self.finished + 1, True
         return True
 
     def lacking(self, index: int) -> dict[str, AnyExtractor]:
@@ -124,7 +147,7 @@ class Run:
     def add(self, index: int, outcome: Outcome) -> None:
         """Take what a worker made of a clip; what networks are to take may be all that lacks for a batch."""
         state, prepared = self.states[index], outcome.prepared
-        state.new += len(outcome.stored) - len(outcome.cached)
+        state.new |= outcome.stored.keys() - outcome.cached
         state.stored |= outcome.stored
         state.replaced += outcome.replaced
         outcome.prepared = {}  # large, and from here on the embedders'
@@ -137,6 +160,14 @@ class Run:
         """Run the networks on what still waits."""
         for name, embedder in self.embedders.items():
             self._keep(name, embedder.finish())
+
+    def outcome(self, index: int) -> Outcome | None:
+        """What became of a clip, what its networks made included; None as long as something is to be done."""
+        state = self.states[index]
+        if not state.settled:
+            return None
+        cached = frozenset(state.stored.keys() - state.new)
+        return replace(state.outcome, stored=state.stored, cached=cached, replaced=state.replaced)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -164,7 +195,7 @@ class Run:
                     warnings=state.outcome.mended[extractor.modality],
                     weights=extractor.weights.to_dict(),
                 )
-                state.new += 1
+                state.new.add(name)
             except MediaError as error:
                 state.outcome.note(error)
             state.open -= 1
@@ -172,7 +203,7 @@ class Run:
 
     def _settle(self, state: State) -> None:
         if not state.open:
-            self.finished += 1
+            self.finished, state.settled = self.finished + 1, True
             self.failed += bool(state.outcome.problems)
             self.report()
 
@@ -181,7 +212,7 @@ class Run:
         streams = sorted({stream for state in states for stream in state.outcome.absent})
         return ExtractionResult(
             files={name: tuple(state.stored.get(name) for state in states) for name in self.extractors},
-            done=sum(state.new > 0 for state in states),
+            done=sum(bool(state.new) for state in states),
             cached=sum(bool(state.stored) and not state.new and not state.outcome.problems for state in states),
             failures=self._remarks(lambda state: ["; ".join(state.outcome.problems)] if state.outcome.problems else []),
             absent={stream: self._remarks(lambda state: _said(state, stream)) for stream in streams},  # noqa: B023

@@ -76,8 +76,12 @@ def extract_features(
     """
     if workers is not None and workers < 1:
         raise ValueError(f"extraction needs at least one worker, got {workers}")
-    run = Run(clips, extractors, store, progress)
-    missing = [index for index in range(len(clips)) if not run.look_up(index)]
+    return fill(Run(clips, extractors, store, progress), workers=workers, device=device)
+
+
+def fill(run: Run, *, workers: int | None, device: torch.device | None) -> ExtractionResult:
+    """The same as `extract_features`, of which the run tells afterwards what became of each clip, even if it was interrupted."""
+    missing = [index for index in range(len(run.clips)) if not run.look_up(index)]
     run.report()
     run.embedders = _networks(run, missing, device)
     count = min(workers or available_cores(), len(missing)) if len(missing) > FEW else 1

@@ -147,10 +147,22 @@ class FeatureStore:
         rows, dims = features.values.shape
         return StoredFeatures(path, rows, dims, features.begin, features.stop, warnings)
 
+    def take(self, name: str, data: bytes) -> None:
+        """Keep a file of another store; whole or not at all. name : its path in a store's folder
+
+        Raises CheckpointError, naming the file, if it cannot be written.
+        """
+        path = self.folder / name
+        try:
+            with replacing(path) as temporary:
+                temporary.write_bytes(data)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
     def known_content(self, media: str | Path) -> str | None:
         """SHA-256 of a recording if it has been read before and has the same size and time since, else None."""
         try:
-            seen, entry = _stamp(media), json.loads(self._entry(media).read_text(encoding="utf-8"))
+            seen, entry = _stamp(media), json.loads(self.entry(media).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None  # not seen before, or a damaged entry, which is as good as none
         if not isinstance(entry, dict) or {name: entry.get(name) for name in seen} != seen:
@@ -176,14 +188,15 @@ class FeatureStore:
         if before != after:
             raise MediaError(media, "was changed while it was read; try again when it is complete")
         if time.time() - after["mtime_ns"] / 1e9 >= SETTLED:
-            entry = self._entry(media)
+            entry = self.entry(media)
             try:
                 write_json(entry, {**after, "sha256": content})
             except OSError as error:
                 raise _unwritable(entry, error) from error
         return content
 
-    def _entry(self, media: str | Path) -> Path:
+    def entry(self, media: str | Path) -> Path:
+        """The file that tells the SHA-256 of a recording, whether it exists or not."""
         name = hashlib.sha256(os.fsencode(Path(media).absolute())).hexdigest()
         return self.folder / "media" / name[:2] / f"{name}.json"
 

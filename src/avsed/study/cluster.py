@@ -10,103 +10,72 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from avsed import console
-from avsed.config import Config, make_config
+from avsed.child import Child
+from avsed.cluster import EVERY_S, Cluster, Tasks, beacon, connected, follow, threads_of_a_slot
+from avsed.config import Config
 from avsed.errors import AvsedError
 from avsed.files import replacing
-from avsed.study.process import Child, Outcome
-from avsed.study.running import EVERY_S, SLOWLY_S, Display, Failures, Stopped, extract_all, listening
+from avsed.stopping import Stopped, listening
+from avsed.study.process import TrainingProcess
+from avsed.study.running import SLOWLY_S, Display, Failures
 from avsed.study.units import Unit
-
-if TYPE_CHECKING:
-    from distributed import Client
-
-AGAIN = 5  # times that a training begins anew after the cluster has given it up, which it does after losing 3 workers with it
-MISSING = "--scheduler needs Dask, which is not installed here: pip install 'avsed[cluster]' on this machine and on the workers"
 
 
 def run_on_cluster(units: Sequence[Unit], *, address: str) -> Failures:
-    """Carry out trainings as tasks of a cluster.
-
-    address : of the scheduler, as ``tcp://host:8786``, or a scheduler file (``.json``)
+    """Carry out trainings as tasks of a cluster; address : see `avsed.cluster.connected`.
 
     Returns those that failed. Raises AvsedError if Dask is not installed or the scheduler does not answer, Stopped after SIGINT or
     SIGTERM.
     """
-    try:
-        from distributed import Client, Event
-    except ImportError as error:
-        raise AvsedError(f"{MISSING} ({error})") from error
-    given: dict[str, Any] = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
-    try:
-        client = Client(**given, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise AvsedError(f"--scheduler {address}: no scheduler answers there: {error}") from error
     failures: Failures = {}
-    study = uuid.uuid4().hex
-    event = Event(f"avsed-stop-{study}", client=client)
-    with client, _beacon(units[0].root.parent) as beacon:
-        if not _workers(client):
-            console.note(f"{address}: the scheduler has no workers yet; waiting for them")
-        client.wait_for_workers(1)
-        _extract(client, {unit.setting: unit.config for unit in units})
-
-        def submit(unit: Unit, attempt: int) -> Any:
-            key = f"avsed-{study}-{unit.name}-{attempt}"
-            return client.submit(train_there, unit.to_dict(), beacon=str(beacon), stop=event.name, key=key, pure=False)
-
-        waiting = {submit(unit, 0): (unit, 0) for unit in units}
+    with connected(address) as cluster, beacon(units[0].root.parent) as seen:
+        _extract(cluster, {unit.setting: unit.config for unit in units})
         with console.bar("study", Display.total(units)) as bar, listening() as stop:
             display = Display(units, bar)
-            while waiting and not stop:
+            tasks = Tasks(cluster, train_there, units, told=Unit.to_dict, beacon=str(seen))
+            while tasks and not stop:
                 time.sleep(EVERY_S)
-                for future in [future for future in waiting if future.done()]:
-                    unit, attempt = waiting.pop(future)
-                    reason, lost = _taken(unit, future)
-                    future.release()
-                    if lost and attempt < AGAIN:
-                        waiting[submit(unit, attempt + 1)] = (unit, attempt + 1)
-                        continue
-                    if reason:
+                for answer in tasks.ended():
+                    unit = answer.task
+                    if reason := answer.reason or _taken(unit, *answer.value):
                         failures[unit.name] = reason
                     display.ended(unit, reason)
-                display.update(min(len(waiting), len(_workers(client))))
+                display.update(tasks.running)
         if stop:
-            event.set()
-            raise Stopped(
-                f"stopped with {len(waiting)} of {len(units)} trainings to do; the same command goes on", stop[0]
-            )
+            message = f"stopped with {len(tasks)} of {len(units)} trainings to do; the same command goes on"
+            raise Stopped(message, stop[0])
     return failures
 
 
-def _workers(client: Client) -> Mapping[str, Any]:
-    """The cluster's workers, by address."""
-    return dict(client.scheduler_info(n_workers=-1)["workers"])
-
-
-def _extract(client: Client, configs: Mapping[str, Config]) -> None:
+def _extract(cluster: Cluster, configs: Mapping[str, Config]) -> None:
     """Compute features before the trainings: on one machine, then on the others, which may share its cache."""
     hosts: dict[str, str] = {}
-    for address, about in _workers(client).items():
+    for address, about in cluster.workers().items():
         hosts.setdefault(about["host"], address)
     told = {name: config.model_dump(mode="json") for name, config in configs.items()}
     for some in (list(hosts.values())[:1], list(hosts.values())[1:]):
         futures = [
-            client.submit(extract_there, told, workers=[address], allow_other_workers=True, pure=False)
+            cluster.submit(extract_there, told, address, workers=[address], allow_other_workers=True)
             for address in some
         ]
-        client.gather(futures)
+        cluster.client.gather(futures)
 
 
-def extract_there(configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """A task: the features of settings."""
-    extract_all({name: make_config(own, source="the study") for name, own in configs.items()})
+def extract_there(told: Mapping[str, Any], *, stop: str) -> None:
+    """A task: the features of settings, in a process that may start others, which a worker of Dask may not."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    with tempfile.TemporaryDirectory(prefix="avsed-study-", dir=worker.local_directory) as own:
+        child = Child("avsed.study.features", told, log=Path(own, "log"), environment={})
+        status, _ = follow(child, stop)
+        if status:
+            raise AvsedError(f"{worker.address}: {child.reason(status)}")
 
 
 def train_there(told: Mapping[str, Any], *, beacon: str, stop: str) -> tuple[str, dict[str, bytes] | None]:
@@ -133,52 +102,26 @@ def train_there(told: Mapping[str, Any], *, beacon: str, stop: str) -> tuple[str
 
 
 def _follow(unit: Unit, stop: str) -> str:
-    """Run the process of a training to its end; returns why it is not done.
-
-    The process ends in good order when the event is set, and when this worker dies.
-    """
-    from distributed import Event, get_worker
-
-    from avsed.features.threads import allowed_threads
-
-    worker = get_worker()
-    event = Event(stop, client=worker.client)
-    environment = {"OMP_NUM_THREADS": str(max(1, allowed_threads() // worker.state.nthreads))}
+    """Run the process of a training to its end; returns why it is not done."""
     while True:
-        child = Child([unit], environment)
-        try:
-            while (outcomes := child.poll()) is None:
-                time.sleep(SLOWLY_S / 4)
-                if event.is_set():
-                    child.stop()
-                    outcomes = child.wait()
-                    break
-        finally:
-            child.stop()
-        (outcome,) = outcomes
-        if not outcome.busy or event.is_set():
-            return _told(outcome)
+        child = TrainingProcess([unit], {"OMP_NUM_THREADS": str(threads_of_a_slot())})
+        status, asked = follow(child, stop)
+        (outcome,) = child.outcomes(status)
+        if not outcome.busy:
+            return outcome.reason
+        if asked:
+            return "another process has it"
         time.sleep(SLOWLY_S)  # a process on the same disk has it: of a worker that has just died, perhaps
 
 
-def _told(outcome: Outcome) -> str:
-    return "another process has it" if outcome.busy else outcome.reason
-
-
-def _taken(unit: Unit, future: Any) -> tuple[str, bool]:
-    """Write what a worker returned into the study's folder; returns why the training is not done, and whether workers were lost."""
-    if future.status == "cancelled":
-        return "the cluster has dropped it (is its scheduler still there?)", False
-    try:
-        reason, files = future.result()
-    except Exception as error:  # whatever a worker or the cluster says
-        return f"{type(error).__name__}: {error}", type(error).__name__ == "KilledWorker"
+def _taken(unit: Unit, reason: str, files: Mapping[str, bytes] | None) -> str:
+    """Write what a worker returned into the study's folder; returns why the training is not done."""
     if files is not None:
         with unit.held() as mine:
             if not mine:
-                return "another process trains it here", False
+                return "another process trains it here"
             _write(unit, files)
-    return str(reason), False
+    return reason
 
 
 def _write(unit: Unit, files: Mapping[str, bytes]) -> None:
@@ -189,14 +132,3 @@ def _write(unit: Unit, files: Mapping[str, bytes]) -> None:
         if folder / name != unit.run.lock:
             with replacing(folder / name) as temporary:
                 temporary.write_bytes(files[name])
-
-
-@contextmanager
-def _beacon(folder: Path) -> Iterator[Path]:
-    """A file that only who shares the disk can see."""
-    path = folder / f".shared-{uuid.uuid4().hex}"
-    path.touch()
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)

@@ -13,8 +13,9 @@ from avsed import console
 from avsed.config import Config, flatten
 from avsed.errors import AvsedError, ConfigError
 from avsed.run import versions
+from avsed.study.features import extract_all
 from avsed.study.plan import Plan, make_plan
-from avsed.study.running import Failures, extract_all, run_here, visible_gpus
+from avsed.study.running import Failures, run_here, visible_gpus
 from avsed.study.table import NothingYet, StudyTable, make_table, rule
 from avsed.study.units import Unit
 from avsed.study.writing import FILES, shown, write

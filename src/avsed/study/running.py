@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Iterable, Sequence
 
 from avsed import console
 from avsed.config import Config
-from avsed.errors import AvsedError
 from avsed.features.threads import allowed_threads
-from avsed.study.process import Child, Outcome
+from avsed.stopping import Stopped, listening
+from avsed.study.process import Outcome, TrainingProcess
 from avsed.study.units import Unit
 
 EVERY_S = 0.2  # between two looks at the processes
@@ -22,14 +19,6 @@ SLOWLY_S = 2.0  # between two looks at files: logs, and trainings that other pro
 
 Failures = dict[str, str]
 """Why trainings are not done, by name."""
-
-
-class Stopped(AvsedError):
-    """The study was asked to stop (SIGINT or SIGTERM), and what was training left a checkpoint."""
-
-    def __init__(self, message: str, number: signal.Signals) -> None:
-        super().__init__(message)
-        self.exit_status = 128 + number
 
 
 class Display:
@@ -98,7 +87,7 @@ def run_here(units: Sequence[Unit], *, workers: int, together: int = 1, devices:
     slots = [
         threads | ({"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}) for slot in range(workers)
     ]
-    active: dict[int, Child] = {}
+    active: dict[int, TrainingProcess] = {}
     failures: Failures = {}
     waiting = deque(units)
     looked, told = -SLOWLY_S, False
@@ -107,7 +96,8 @@ def run_here(units: Sequence[Unit], *, workers: int, together: int = 1, devices:
         try:
             while (waiting or active) and not stop:
                 for slot, child in list(active.items()):
-                    if (outcomes := child.poll()) is not None:
+                    if (status := child.status()) is not None:
+                        outcomes = child.outcomes(status)
                         del active[slot]
                         looked = -SLOWLY_S
                         for unit, outcome in zip(child.units, outcomes, strict=True):
@@ -122,7 +112,7 @@ def run_here(units: Sequence[Unit], *, workers: int, together: int = 1, devices:
                         if not some:
                             looked = time.monotonic()
                             break
-                        active[slot] = Child(some, slots[slot])
+                        active[slot] = TrainingProcess(some, slots[slot])
                     if waiting and not active and not told:
                         told = True
                         console.note(
@@ -171,7 +161,7 @@ def _holder(unit: Unit) -> str:
     return f"the first by process {process} on {host}" if process else "it is not known by which"
 
 
-def _stop(children: Iterable[Child]) -> None:
+def _stop(children: Iterable[TrainingProcess]) -> None:
     """Ask all to stop, and wait until they have; a second Ctrl-C ends them at once."""
     every = list(children)
     for child in every:
@@ -185,30 +175,6 @@ def _stop(children: Iterable[Child]) -> None:
         raise
 
 
-@contextmanager
-def listening() -> Iterator[list[signal.Signals]]:
-    """A list that SIGINT or SIGTERM is added to; a second one acts as usual."""
-    stop: list[signal.Signals] = []
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.append(signal.Signals(number))
-        for own, action in usual.items():
-            signal.signal(own, action)
-
-    try:
-        for number in usual:
-            signal.signal(number, handle)
-    except ValueError:  # not in the main thread, which alone may listen
-        yield stop
-        return
-    try:
-        yield stop
-    finally:
-        for number, action in usual.items():
-            signal.signal(number, action)
-
-
 def visible_gpus(config: Config) -> list[str]:
     """GPUs that trainings may be spread over, as ``CUDA_VISIBLE_DEVICES`` names them; none on a CPU, or if the configuration names one."""
     if config.device not in ("auto", "cuda"):
@@ -218,40 +184,3 @@ def visible_gpus(config: Config) -> list[str]:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     given = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return given[:count] if given else [str(number) for number in range(count)]
-
-
-def extract_all(configs: Mapping[str, Config], *, workers: int | None = None) -> None:
-    """Compute the features that settings take, once for all, and see that their data can be used.
-
-    Raises AvsedError (and its kin) as a training or evaluation would.
-    """
-    import torch
-
-    from avsed.device import choose_device, set_threads
-    from avsed.features.extractors import make_extractors
-    from avsed.training.preparation import open_configured, reference_events, split_features
-
-    known: set[str] = set()
-    for config in sorted(configs.values(), key=lambda config: -len(config.streams)):
-        extractors = make_extractors(config.streams, config)
-        keys = {extractor.key for extractor in extractors.values()}
-        if keys <= known:
-            continue
-        known |= keys
-        set_threads(config.threads)
-        device = choose_device(config.device)
-        data = open_configured(config)
-        own = config.data
-        scored = [data.split(name) for name in (own.validation, own.test) if name is not None]
-        for split in scored:
-            reference_events(split)
-        learned = [
-            data.split(name)
-            for name in (own.weak, own.unlabelled if config.training.unlabelled_batch else None)
-            if name is not None and name in data.splits
-        ]
-        for split in (*learned, *scored):
-            if split.clips:
-                split_features(split, config, extractors, device=device, workers=workers)
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # the trainings are other processes

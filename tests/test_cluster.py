@@ -1,0 +1,223 @@
+"""Extraction on a real Dask cluster of two worker processes, against the same on one machine: killed, stopped, without the data."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes import RATE, sine, write
+
+from avsed import commands
+from avsed.errors import AvsedError, ConfigError
+from avsed.features.efficientat import WIDTHS
+from avsed.features.mobilenet import MobileNet
+from avsed.features.store import FeatureStore
+from avsed.media import write_clip
+from avsed.study.cluster import extract_there
+
+distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+psutil = pytest.importorskip("psutil", reason="psutil, which comes with Dask, is not installed")
+
+WEAK, TEST = 18, 2
+PATIENCE = 300  # seconds, on a busy machine
+SETTINGS = ("data.labels=[Dog]", "threads=1", "extractors.efficientat.size=mn01")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set with a recording that cannot be read, one without sound and one that is cut short; random weights of an ear."""
+    home = tmp_path_factory.mktemp("home")
+    for split, count, header in (("weak", WEAK, "event_labels"), ("test", TEST, "onset\toffset\tevent_label")):
+        folder = home / "data" / split
+        folder.mkdir(parents=True)
+        names = [f"{split}{number:02}.mkv" for number in range(count)]
+        for number, name in enumerate(names):
+            write(folder / name, sound=sine(0.5 + 0.05 * (number % 7), 200 + 10 * number))
+        rows = [name + ("\tDog" if split == "weak" else "\t0.1\t0.2\tDog") for name in names]
+        (home / "data" / f"{split}.tsv").write_text("\n".join([f"filename\t{header}", *rows]) + "\n")
+    write(home / "data/weak/weak09.mkv", shown={0.0: 20, 0.2: 90, 0.4: 200})
+    (home / "data/weak/weak11.mkv").write_bytes(b"no recording" * 99)
+    (home / "data/weak/weak13.mkv").unlink()
+    write_clip(home / "data/weak/weak13.mp3", samples=sine(1.0), rate=RATE, audio_codec="libmp3lame")
+    whole = (home / "data/weak/weak13.mp3").read_bytes()
+    (home / "data/weak/weak13.mp3").write_bytes(whole[: len(whole) // 2])
+    for name in ("weak11.mkv", "weak13.mp3"):  # what has just been written is not taken for known
+        os.utime(home / "data/weak" / name, (time.time() - 3600,) * 2)
+    torch.manual_seed(0)
+    torch.save(MobileNet(WIDTHS["mn01"]).state_dict(), home / "ear.pt")
+    return home
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two worker processes, with a cache of their own."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with distributed.LocalCluster(
+        2,
+        threads_per_worker=1,
+        dashboard_address=None,
+        local_directory=str(folder / "scratch"),
+        env={"AVSED_CACHE": str(folder / "cache")},
+    ) as local:
+        local.cache = folder / "cache"
+        yield local
+
+
+@pytest.fixture
+def theirs(cluster: Any) -> Path:
+    """The workers' cache, empty."""
+    shutil.rmtree(cluster.cache, ignore_errors=True)
+    return Path(cluster.cache)
+
+
+def settings(home: Path) -> list[str]:
+    return [*SETTINGS, f"extractors.efficientat.weights={home / 'ear.pt'}"]
+
+
+def extract(home: Path, cache: Path, *features: str, root: Path | None = None, **how: Any) -> dict[str, Any]:
+    """What the command tells; how : workers, or a scheduler"""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AVSED_CACHE", str(cache))
+        data = root or home / "data"
+        return commands.extract(data, features=features, settings=settings(home), device="cpu", **how).to_dict()
+
+
+def until(what: Callable[[], Any]) -> Any:
+    began = time.monotonic()
+    while not (found := what()):
+        assert time.monotonic() - began < PATIENCE, "it never came"
+        time.sleep(0.01)
+    return found
+
+
+def stored(cache: Path) -> dict[str, tuple[Any, bytes]]:
+    """The features in a cache, by path: what the header says, and the values."""
+    found = {}
+    for path in (cache / "features").glob("*/*/[0-9a-f]*.safetensors"):
+        whole = path.read_bytes()
+        begin = 8 + int.from_bytes(whole[:8], "little")
+        found["/".join(path.parts[-3:])] = json.loads(whole[8:begin]), whole[begin:]
+    return found
+
+
+def extracting() -> list[Any]:
+    """The processes that extract, each the child of a worker."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "avsed.features.process" in process.cmdline():
+                found.append(process)
+        except psutil.Error:
+            pass  # it has just ended
+    return found
+
+
+def lasting(told: dict[str, Any]) -> dict[str, Any]:
+    """What is told of an extraction, without its time."""
+    own = {name: dict(split) for name, split in told["splits"].items()}
+    for split in own.values():
+        for name in ("seconds", "clips_per_s", "network_waited", "workers"):
+            del split[name]
+    return {**told, "splits": own}
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["a shared disk", "disks of their own"])
+def test_a_lost_worker_s_clips_are_extracted_by_another(
+    home: Path, cluster: Any, theirs: Path, tmp_path: Path, shared: bool
+) -> None:
+    features = ("logmel",) if shared else ("logmel", "efficientat")
+    ours, local = theirs if shared else tmp_path / "ours", tmp_path / "local"
+
+    def lose() -> None:
+        """Kill a worker that extracts, when the other one's features are there."""
+        process = until(extracting)[0]
+        process.suspend()
+        until(lambda: stored(theirs))
+        process.parent().kill()
+        process.resume()
+        process.wait(PATIENCE)  # it ends by itself
+
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(lose)
+        told = extract(home, ours, *features, scheduler=cluster.scheduler_address)
+        lost.result(0)
+    assert lasting(told) == lasting(extract(home, local, *features, workers=1))
+    weak = told["splits"]["weak"]
+    assert (weak["extracted"], len(weak["failures"]), len(weak["absent"]["audio"])) == (WEAK - 2, 1, 1)
+    assert len(weak["warnings"]) == 1 and told["device"] == (None if shared else "cpu (1 threads)")
+    assert stored(ours) == stored(local)
+    assert not list((ours / "features").glob(".shared*"))
+    known = [FeatureStore(ours / "features").known_content(path) for path in (home / "data").glob("*/*.m*")]
+    assert None not in known  # so what is stored is found without being read
+    if shared:
+        again = extract(home, ours, *features, scheduler=cluster.scheduler_address)["splits"]
+        assert (again["weak"]["extracted"], again["weak"]["cached"], again["test"]["workers"]) == (0, WEAK - 2, 0)
+
+
+def test_ctrl_c_keeps_what_is_done(home: Path, cluster: Any, theirs: Path, tmp_path: Path) -> None:
+    words = [home / "data", "--features", "logmel", "--scheduler", cluster.scheduler_address]
+    words += [f"--set={setting}" for setting in settings(home)]
+    ours = tmp_path / "ours"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "avsed.cli", "extract", *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"AVSED_CACHE": str(ours)},
+    )
+    held = until(extracting)[0]
+    held.suspend()
+    until(lambda: stored(ours))  # of the other worker
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    held.resume()
+    said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 130 and f"of {WEAK} clips to do; the same command goes on" in said, said
+    kept = stored(ours)
+    assert 0 < len(kept) < WEAK - 2 and not extracting()
+    weak = extract(home, ours, "logmel", workers=1)["splits"]["weak"]
+    assert (weak["cached"], weak["extracted"]) == (len(kept), WEAK - 2 - len(kept))
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs a path that differs between processes")
+def test_recordings_that_a_worker_lacks_are_no_failed_recordings(
+    home: Path, cluster: Any, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data is where this process works, and not where the workers do."""
+    monkeypatch.chdir(home)
+    given = {"root": Path("/proc/self/cwd/data"), "scheduler": cluster.scheduler_address}
+    with pytest.raises(
+        AvsedError, match=r"/proc/self/cwd/data/weak/weak\d+\.m.*: the worker tcp://.* has no such file"
+    ) as told:
+        extract(home, tmp_path / "ours", "logmel", **given)
+    assert "(cannot be read: No such file or directory)" in str(told.value)
+
+
+def test_a_study_s_features_may_take_many_processes(home: Path, cluster: Any, theirs: Path) -> None:
+    """Dask's own workers must not have any."""
+    chosen = ["data.unlabelled=null", "data.validation=null", "data.missing=drop", "fusion.missing=drop"]
+    config = commands.configure(home / "data", settings=[*settings(home), *chosen]).located().model_dump(mode="json")
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.submit(extract_there, {"spectral": config}, stop="never", pure=False).result(PATIENCE)
+    assert len(stored(theirs)) == WEAK - 2 + TEST
+
+
+def test_workers_and_a_scheduler_are_refused_together(home: Path) -> None:
+    with pytest.raises(ConfigError, match="--workers and --scheduler: give one of them"):
+        commands.extract(home / "data", workers=2, scheduler="tcp://127.0.0.1:1")
+
+
+def test_without_dask_it_says_how_to_get_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(AvsedError, match=r"pip install 'avsed\[cluster\]'"):
+        commands.extract(home / "data", settings=settings(home), scheduler="tcp://127.0.0.1:1")
