@@ -148,11 +148,13 @@ def train(
     settings: Sequence[str] = (),
     workers: int | None = None,
 ) -> Trained:
-    """Train by mean teacher; see `avsed.training.train.train`."""
+    """Train by mean teacher, with all processes if torchrun has started several; see `avsed.training.train.train`."""
+    from avsed.training.distributed import together
     from avsed.training.train import train as run_train
 
     chosen = configure(data, config=config, settings=settings, seed=seed, device=device, inputs=inputs, missing=missing)
-    return run_train(chosen, out, workers=workers)
+    with together(chosen.device):
+        return run_train(chosen, out, workers=workers)
 
 
 def evaluate(

@@ -28,6 +28,12 @@ def be_quiet(quiet: bool = True) -> None:
     _quiet = quiet
 
 
+def be_silent() -> None:
+    """Leave out warnings, too: another process says all there is to say."""
+    be_quiet()
+    errors.quiet = True
+
+
 def note(text: str) -> None:
     """A line about what is being done."""
     if not _quiet:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from avsed import __version__
-from avsed.errors import AvsedError
+from avsed.errors import AvsedError, ConfigError
 
 app = typer.Typer(
     name="avsed",
@@ -53,8 +54,12 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand != "train" and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise ConfigError(
+            f"'avsed {context.invoked_subcommand}' under torchrun: only 'avsed train' shares work between processes"
+        )

@@ -33,6 +33,7 @@ def train(
 ) -> None:
     """Train a detector by mean teacher on weakly labelled and unlabelled clips."""
     from avsed.commands import train as run_train
+    from avsed.training.distributed import prints
 
     trained = run_train(
         data,
@@ -45,7 +46,8 @@ def train(
         settings=settings or (),
         workers=workers,
     )
-    show(trained.to_dict(), as_json, trained.render)
+    if prints():
+        show(trained.to_dict(), as_json, trained.render)
 
 
 @app.command(cls=Several)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import FrameType
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +17,8 @@ import torch
 from avsed import console
 from avsed.errors import AvsedError
 from avsed.run import Run
+from avsed.stopping import Stopped, listening
+from avsed.training import distributed
 from avsed.training.batches import Batches, TrainingClips
 from avsed.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
 from avsed.training.objective import Losses
@@ -28,15 +29,8 @@ LOG_EVERY = 10  # steps
 T = TypeVar("T")
 
 
-class Interrupted(AvsedError):
-    """The training was asked to stop (SIGINT or SIGTERM) and left a checkpoint.
-
-    exit_status : what a shell expects of a program that ended by this signal
-    """
-
-    def __init__(self, message: str, number: signal.Signals) -> None:
-        super().__init__(message)
-        self.exit_status = 128 + number
+class Interrupted(Stopped):
+    """The training was asked to stop and left a checkpoint."""
 
 
 @dataclass
@@ -85,7 +79,8 @@ class Steps:
             self.done = load_checkpoint(run.checkpoint, **self._state)
             if self.done.step < config.steps:
                 console.note(f"{self._name}going on from step {self.done.step} of {config.steps}")
-        run.cut_log(self.done.step)
+        distributed.same({"step": self.done.step}, str(run.checkpoint))
+        distributed.led(partial(run.cut_log, self.done.step))
         self._first, self._safe = self.done, self.done.step  # safe: the step of the last checkpoint
         self._saved = time.monotonic()
         self._means = _Means()
@@ -104,10 +99,11 @@ class Steps:
     def __enter__(self) -> Steps:
         with ExitStack() as stack:
             if not self.ended:
-                from torch.utils.tensorboard import SummaryWriter
+                if distributed.leads():
+                    from torch.utils.tensorboard import SummaryWriter
 
-                self._board = SummaryWriter(str(self._run.tensorboard), purge_step=self.done.step + 1)
-                stack.callback(self._board.close)
+                    self._board = SummaryWriter(str(self._run.tensorboard), purge_step=self.done.step + 1)
+                    stack.callback(self._board.close)
                 self._coming = _ahead(self._batches, range(self.done.step, self.steps))
                 stack.callback(self._coming.close)
             self._open = stack.pop_all()
@@ -127,10 +123,13 @@ class Steps:
         self._means.add(losses)
         step = number + 1
         last = step == config.steps
-        stopping = bool(self._stop) and not last
+        late = time.monotonic() - self._saved >= 60 * config.checkpoint_minutes
+        # All processes of a training stop and save after the same step.
+        asked, due = distributed.largest(self._stop[0] if self._stop else 0, late)
+        stopping = bool(asked) and not last
         logging = last or step % LOG_EVERY == 0
         validating = self._validate is not None and _due(step, config.steps, config.validations)
-        saving = last or stopping or time.monotonic() - self._saved >= 60 * config.checkpoint_minutes
+        saving = last or stopping or bool(due)
         if (logging or validating or saving) and not _finite(losses, self._trainer):
             left = f"the last checkpoint is of step {self._safe}" if self._safe else "there is no checkpoint"
             raise AvsedError(
@@ -141,24 +140,25 @@ class Steps:
         def passed() -> float:
             return self.done.seconds + time.monotonic() - began
 
-        if logging:
+        if logging and distributed.leads():
             rate = (step - self._first.step) / (passed() - self._first.seconds)
             record = self._means.take() | {"learning_rate": learning_rate(number, config), "steps_per_s": rate}
             self._log("train", step, record)
             self.shown = f"loss {record['total']:.4f}  {rate:.2f} steps/s"
         if self._validate is not None and validating:
-            scores = self._validate()
-            self._log("validation", step, scores)
-            found = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-            console.note(f"{self._name}step {step}: validation {found}")
+            scores = distributed.led(self._validate)
+            if scores is not None:
+                self._log("validation", step, scores)
+                found = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+                console.note(f"{self._name}step {step}: validation {found}")
         self.done = Progress(step, passed())
         if saving:
-            save_checkpoint(self._run.checkpoint, self.done, **self._state)
+            distributed.led(partial(save_checkpoint, self._run.checkpoint, self.done, **self._state))
             self._saved, self._safe = time.monotonic(), step
         if stopping:
             raise Interrupted(
                 f"{self._run.folder}: stopped after step {step} of {config.steps}; the same command goes on",
-                self._stop[0],
+                signal.Signals(asked),
             )
 
     def _log(self, kind: str, step: int, record: dict[str, float]) -> None:
@@ -172,18 +172,19 @@ def train_loop(
     trainer: MeanTeacher, clips: TrainingClips, run: Run, *, validate: Callable[[], dict[str, float]] | None
 ) -> Progress:
     """Train to the last step; see `Steps` for what it takes and raises."""
-    with signals() as stop, Steps(trainer, clips, run, validate=validate, stop=stop) as training:
-        for _ in in_turn([training]):
-            pass
+    with listening() as stop, Steps(trainer, clips, run, validate=validate, stop=stop) as training:
+        for _, failed in in_turn([training]):
+            if failed is not None:
+                raise failed
     return training.done
 
 
 def in_turn(trainings: Sequence[Steps]) -> Iterator[tuple[Steps, AvsedError | None]]:
     """A step of each, in turn, until all have ended; each is given out when it has, or with what ended it before.
 
-    One that fails stops no other, unless it is alone: then its error is raised.
+    One that fails stops no other.
     """
-    alone, going = len(trainings) == 1, [training for training in trainings if not training.ended]
+    going = [training for training in trainings if not training.ended]
     yield from ((training, None) for training in trainings if training.ended)
     if not going:
         return
@@ -195,8 +196,6 @@ def in_turn(trainings: Sequence[Steps]) -> Iterator[tuple[Steps, AvsedError | No
                 try:
                     training.advance()
                 except AvsedError as error:
-                    if alone:
-                        raise
                     failed = error
                 bar.update(sum(training.done.step for training in trainings), going[0].shown)
                 if failed is not None or training.ended:
@@ -218,31 +217,10 @@ def _finite(losses: Losses, trainer: MeanTeacher) -> bool:
     """Whether the losses of a step and the networks after it are finite numbers; the device is asked once."""
     states = (trainer.student.state_dict(), trainer.teacher.state_dict())
     sums = [value.float().sum() for state in states for value in state.values()]
-    return bool(torch.stack([losses.total, *sums]).isfinite().all())
+    odd = not torch.stack([losses.total, *sums]).isfinite().all()
+    return not distributed.largest(odd)[0]  # of the running buffers each process may have its own
 
 
 def _due(step: int, steps: int, times: int) -> bool:
     """Whether one of ``times`` evenly spread moments lies at this step; the last one is the last step."""
     return step * times // steps > (step - 1) * times // steps
-
-
-@contextmanager
-def signals() -> Iterator[list[signal.Signals]]:
-    """A list that SIGINT or SIGTERM is added to; a second signal acts as usual. Only the main thread can listen."""
-    stop: list[signal.Signals] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.append(signal.Signals(number))
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)

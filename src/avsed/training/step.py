@@ -12,6 +12,7 @@ from avsed.config import TrainingConfig
 from avsed.model.batch import Batch
 from avsed.model.crnn import ConvolutionBlock, Crnn, RecurrentEncoder
 from avsed.model.fusion import hide
+from avsed.training import distributed, shares
 from avsed.training.augmentation import Augmentation
 from avsed.training.objective import Losses, objective
 from avsed.training.schedule import learning_rate
@@ -37,7 +38,9 @@ class MeanTeacher:
         stream_dropout: float = 0.0,
         deviation: np.ndarray | None = None,
     ) -> None:
+        student = shares.synchronised(student)
         self.student, self.config, self.seed, self.stream_dropout = student.train(), config, seed, stream_dropout
+        self._joined = shares.joined(student)
         self.teacher = make_teacher(student).train()
         self.augmentation = Augmentation(
             config.augmentation, time_pool=student.time_pool, seed=seed, deviation=deviation
@@ -52,7 +55,8 @@ class MeanTeacher:
         """Train on one batch.
 
         number : of the step, from 0
-        batch : weakly labelled clips, strongly labelled and unlabelled ones, in this order
+        batch : weakly labelled clips, strongly labelled and unlabelled ones, in this order; where several processes train, each
+            takes its share of them
         tags : float (labelled clips, classes), 0 or 1
         targets : float (strong clips, model frames, classes), 0 or 1, zero past a clip's end; None if there are none
 
@@ -63,13 +67,19 @@ class MeanTeacher:
         if self.student.fusion.absent:
             batch = hide(batch, len(self.student.fusion.streams), self.stream_dropout)
         seen, taught_from = self.augmentation.views(number, batch)
+        if several := distributed.size() > 1:
+            torch.manual_seed(derive_seed(self.seed, number, 1 + distributed.rank()))  # each has its own dropout
+            seen, taught_from = shares.share(seen), shares.share(taught_from)
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             with torch.no_grad():
                 taught = self.teacher(taught_from)
-            found = self.student(seen)
+            found = self._joined(seen)
+        if several:
+            found, taught = shares.gathered(found, taught, batch, time_pool=self.student.time_pool)
         losses = objective(found, taught, tags, self.config, targets=targets)
         self.optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()
+        # The gradients of the shares add up, where several processes get their mean.
+        (losses.total * distributed.size() if several else losses.total).backward()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(number, self.config)
         self.optimiser.step()

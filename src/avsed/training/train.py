@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,18 @@ from avsed import console
 from avsed.annotations import Events
 from avsed.config import Config
 from avsed.data.folder import Split
-from avsed.device import choose_device, describe, set_threads
+from avsed.device import describe, set_threads
 from avsed.errors import AvsedError
 from avsed.evaluation import Evaluation, evaluate_scores
 from avsed.model.crnn import Crnn, parameter_count
 from avsed.run import Run, versions
 from avsed.scores import Scores
+from avsed.stopping import listening
 from avsed.system import System
 from avsed.timeline import format_seconds
+from avsed.training import distributed
 from avsed.training.checkpoint import Progress
-from avsed.training.loop import Interrupted, Steps, in_turn, signals
+from avsed.training.loop import Interrupted, Steps, in_turn
 from avsed.training.preparation import Prepared, StoredStreams, prepare, reference_events
 from avsed.training.step import MeanTeacher
 
@@ -82,29 +85,29 @@ def train_together(
     outs : folders of the runs
 
     Returns what became of each, in the order given. Raises AvsedError (and its kin) if configuration, data or folders are not as they
-    should be, if none of several could be trained to its end, and, after a signal, when all are saved.
+    should be, and Interrupted, after a signal, when all are saved; the error of one alone is raised, too.
     """
     configs, runs = [config.located() for config in configs], [Run(out) for out in outs]
     first = configs[0]
     if any(config != first.model_copy(update={"seed": config.seed}) for config in configs):
         raise ValueError("trainings of one process differ by their seeds alone")
     threads = set_threads(first.threads)
-    device = choose_device(first.device)
+    device = distributed.own_device(first.device)
     console.note(f"device: {describe(device)}")
     for run, config in zip(runs, configs, strict=True):
-        run.begin(config)
-    prepared = prepare(first, device=device, workers=workers)
-    for run, config in zip(runs, configs, strict=True):
-        run.take_data(config, prepared.about)
+        distributed.led(partial(run.begin, config))
+    prepared = distributed.first_alone(partial(prepare, first, device=device, workers=workers))
+    distributed.same(prepared.about, "the training data")
     systems = [_system(config, prepared, device) for config in configs]
     _tell(prepared, systems[0])
-    for run, system in zip(runs, systems, strict=True):
-        run.describe(
-            versions=versions(), device=describe(device), threads=threads, parameters=parameter_count(system.model)
-        )
+    parameters = parameter_count(systems[0].model)
+    facts = {"threads": threads, "processes": distributed.size(), "parameters": parameters}
+    for run, config in zip(runs, configs, strict=True):
+        distributed.led(partial(run.take_data, config, prepared.about))
+        distributed.led(partial(run.describe, versions=versions(), device=describe(device), **facts))
 
     found: dict[Path, Trained | AvsedError] = {}
-    with signals() as stop, ExitStack() as stack:
+    with listening() as stop, ExitStack() as stack:
         own: dict[Steps, tuple[Run, System]] = {}
         for config, run, system in zip(configs, runs, systems, strict=True):
             name = "" if len(configs) == 1 else f"seed {config.seed}"
@@ -120,7 +123,7 @@ def train_together(
     results = [found[run.folder] for run in runs]
     errors = [result for result in results if isinstance(result, AvsedError)]
     stopped = [error for error in errors if isinstance(error, Interrupted)]
-    if stopped or len(errors) == len(results):
+    if stopped or len(results) == len(errors) == 1:
         raise (stopped or errors)[0]
     for failed in errors:
         console.warn(str(failed))
@@ -167,10 +170,13 @@ def _steps(
 def _finish(done: Progress, prepared: Prepared, run: Run, system: System, device: torch.device) -> Trained:
     """Save and validate a system whose training has ended."""
     system.model.eval()
-    system.save(run.system)
-    run.describe(steps=done.step, seconds=done.seconds, finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    validation = None if prepared.validation is None else evaluate_split(system, *prepared.validation)
-    return Trained(run.folder, done.step, done.seconds, describe(device), validation)
+
+    def finish() -> Evaluation | None:
+        system.save(run.system)
+        run.describe(steps=done.step, seconds=done.seconds, finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        return None if prepared.validation is None else evaluate_split(system, *prepared.validation)
+
+    return Trained(run.folder, done.step, done.seconds, describe(device), distributed.led(finish))
 
 
 def score_split(system: System, split: Split, files: Sequence[StoredStreams]) -> Iterator[Scores]:
