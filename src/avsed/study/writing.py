@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ ROLES = ("auditory", "visual", "spectral")
 CHECK = "✓"
 INCOMPLETE = "*"
 FILES = ("table.md", "table.tex", "table.csv", "table.html", "study.json")
+INTERVAL = re.compile(r"\[[^\]]*\]")
 LATEX = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -159,8 +161,8 @@ def _bars(cells: Sequence[str]) -> str:
 
 
 def latex(parts: Sequence[Table], below: Sequence[str]) -> str:
-    """Tables of the packages booktabs and amssymb (for check marks)."""
-    lines = [r"% \usepackage{booktabs,amssymb}", *(f"% {line}" for line in below)]
+    """Tables of the packages booktabs, amssymb (for check marks) and graphicx (which makes them as wide as the text)."""
+    lines = [r"% \usepackage{booktabs,amssymb,graphicx}", *(f"% {line}" for line in below)]
     for part in parts:
         head = list(part.head)
         columns = "".join("c" if cell in ROLES else "l" if cell in ("setting",) else "r" for cell in head)
@@ -168,20 +170,22 @@ def latex(parts: Sequence[Table], below: Sequence[str]) -> str:
             "",
             r"\begin{table}",
             rf"\caption{{{_tex(part.caption)}}}",
+            r"\resizebox{\linewidth}{!}{%",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             f"{' & '.join(map(_tex, head))} \\\\",
             r"\midrule",
             *(f"{' & '.join(map(_tex, row))} \\\\" for row in part.rows),
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table}",
         ]
     return "\n".join(lines) + "\n"
 
 
 def _tex(text: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in text)
+    escaped = "".join(LATEX.get(letter, letter) for letter in text)
+    return INTERVAL.sub(r"{\\tiny \g<0>}", escaped)
 
 
 def comma_separated(found: StudyTable) -> str:
