@@ -19,6 +19,7 @@ import torch
 from fakes import RATE, sine, write
 
 from avsed import commands
+from avsed.cluster import AGAIN, Answer, Tasks
 from avsed.errors import AvsedError, ConfigError
 from avsed.features.efficientat import WIDTHS
 from avsed.features.mobilenet import MobileNet
@@ -210,6 +211,50 @@ def test_a_study_s_features_may_take_many_processes(home: Path, cluster: Any, th
     with distributed.Client(cluster, set_as_default=False) as client:
         client.submit(extract_there, {"spectral": config}, stop="never", pure=False).result(PATIENCE)
     assert len(stored(theirs)) == WEAK - 2 + TEST
+
+
+class Lost:
+    """A cluster that gives tasks up. fate : of each future, in turn"""
+
+    def __init__(self, *fate: str) -> None:
+        self.fate = iter(fate)
+        self.names: list[str] = []
+
+    def slots(self) -> int:
+        return 1
+
+    def submit(self, function: Callable[..., Any], told: Any, name: str) -> Any:
+        class KilledWorker(Exception):
+            pass
+
+        class Future:
+            status = next(self.fate)
+
+            def done(self) -> bool:
+                return True
+
+            def release(self) -> None:
+                pass
+
+            def result(self) -> Any:
+                if self.status == "lost":
+                    raise KilledWorker("it died with 4 workers")
+                return function(told)
+
+        self.names.append(name)
+        return Future()
+
+
+def test_a_task_begins_anew_until_it_is_given_up() -> None:
+    local = Lost("lost", "finished", *["lost"] * (1 + AGAIN), "cancelled")
+    tasks = Tasks(local, str, [7, 8, 9], told=lambda number: number, most=1)  # type: ignore[arg-type]
+    found: list[Answer[int]] = []
+    while tasks:
+        found += tasks.ended()
+    assert found[0] == Answer(7, "7")
+    assert found[1] == Answer(8, None, "KilledWorker: it died with 4 workers", True)
+    assert found[2].task == 9 and not found[2].lost and "is its scheduler still there?" in found[2].reason
+    assert local.names[:4] == ["0-0", "0-1", "1-0", "1-1"]
 
 
 def test_workers_and_a_scheduler_are_refused_together(home: Path) -> None:
