@@ -354,6 +354,7 @@ class TestTable:
         report = weights_command.fetched(["tiny-noise"])
         assert report.states[0].path == folder / weights.file and report.ok
         assert weights_command.checked().ok
+        assert not weights_command.checked(["absent"]).ok  # it was asked for
         put(folder, CONTENT[:-1])
         report = weights_command.checked(["tiny-noise"])
         assert not report.ok and "bytes" in report.to_dict()["weights"][0]["problem"]

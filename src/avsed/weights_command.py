@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from avsed import console
 from avsed.errors import WeightsError
 from avsed.features.fetching import get
-from avsed.features.weights import Weights, check, known, look, named, weights_folder
+from avsed.features.weights import Weights, find, known, look, named, weights_folder
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,7 +40,7 @@ class WeightsReport:
 
     @property
     def ok(self) -> bool:
-        """Nothing that is there is damaged."""
+        """Nothing that is there is damaged, and nothing that was asked for is missing."""
         return not any(state.problem for state in self.states)
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,13 +74,13 @@ def fetched(names: Sequence[str], *, folder: str | Path | None = None) -> Weight
 
 
 def checked(names: Sequence[str] = (), *, given: str | Path | None = None) -> WeightsReport:
-    """Hold the files that are there against their size and hash; names : which, by default all known."""
+    """Hold files against their size and hash; names : which, each of which is to be there; by default all that are there."""
     states = []
     for weights in [named(name) for name in names] or known().values():
         place, problem = look(weights, given=given), ""
-        if place is not None:
+        if place is not None or names:
             try:
-                check(place, weights)
+                find(weights, given=given)
             except WeightsError as error:
                 problem = str(error)
         states.append(WeightsState(weights, place, problem))

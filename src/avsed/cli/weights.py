@@ -42,11 +42,11 @@ def weights_get(
 
 @weights_app.command("check")
 def weights_check(
-    names: Annotated[list[str] | None, typer.Argument(help="Names; default: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Names, each to be there; default: all that are.")] = None,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold the files that are there against their size and hash."""
+    """Hold files against their size and hash."""
     from avsed.weights_command import checked
 
     found = checked(names or (), given=folder)
