@@ -185,7 +185,7 @@ def latex(parts: Sequence[Table], below: Sequence[str]) -> str:
 
 def _tex(text: str) -> str:
     escaped = "".join(LATEX.get(letter, letter) for letter in text)
-    return INTERVAL.sub(r"{\\tiny \g<0>}", escaped)
+    return INTERVAL.sub(r"{\\scriptsize \g<0>}", escaped)
 
 
 def comma_separated(found: StudyTable) -> str:
