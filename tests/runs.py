@@ -1,7 +1,8 @@
-"""Folders of runs as 'avsed evaluate' leaves them, without a training: made-up scores, really evaluated."""
+"""Trainings without a data set; folders of runs as 'avsed evaluate' leaves them, without a training: made-up scores, really evaluated."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,24 @@ from avsed.data.folder import events_fingerprint
 from avsed.evaluation import evaluate_scores
 from avsed.run import Run
 from avsed.scores import Scores
+from avsed.stopping import listening
 from avsed.stored import write_stored
+from avsed.training.batches import TrainingClips
+from avsed.training.checkpoint import Progress
+from avsed.training.loop import Steps, in_turn
+from avsed.training.step import MeanTeacher
+
+
+def train_loop(
+    trainer: MeanTeacher, clips: TrainingClips, run: Run, *, validate: Callable[[], dict[str, float]] | None
+) -> Progress:
+    """Train to the last step; what `avsed.training.train` does with data, networks and systems around it."""
+    with listening() as stop, Steps(trainer, clips, run, validate=validate, stop=stop) as training:
+        ended = list(in_turn([training]))
+    for _, failed in ended:
+        if failed is not None:
+            raise failed
+    return training.done
 
 
 def noisy_scores(

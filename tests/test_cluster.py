@@ -257,6 +257,11 @@ def test_a_task_begins_anew_until_it_is_given_up() -> None:
     assert local.names[:4] == ["0-0", "0-1", "1-0", "1-1"]
 
 
+def test_a_scheduler_file_that_is_not_there_is_named(home: Path) -> None:
+    with pytest.raises(AvsedError, match=r"--scheduler none\.json: no such file"):
+        commands.extract(home / "data", scheduler="none.json")
+
+
 def test_workers_and_a_scheduler_are_refused_together(home: Path) -> None:
     with pytest.raises(ConfigError, match="--workers and --scheduler: give one of them"):
         commands.extract(home / "data", workers=2, scheduler="tcp://127.0.0.1:1")

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from runs import train_loop
 from safetensors.torch import load_file, save_file
 from test_strong import AUGMENTED
 from test_training import SMALL, clips, weights
@@ -31,7 +32,7 @@ from avsed.run import Run
 from avsed.training import distributed, shares
 from avsed.training.batches import Batches, StrongClips, TrainingClips
 from avsed.training.checkpoint import load_checkpoint
-from avsed.training.loop import Interrupted, train_loop
+from avsed.training.loop import Interrupted
 from avsed.training.step import MeanTeacher
 
 PLAIN = TrainingConfig(steps=10, weak_batch=1, unlabelled_batch=2, fused=False)

@@ -207,11 +207,24 @@ def test_what_is_no_number_stays_none() -> None:
 
 def test_the_recurrence_is_the_same_for_any_number_of_threads_and_alone() -> None:
     encoder = RecurrentEncoder(7, ModelConfig(hidden=16))
-    x = torch.randn(19, 12, 7)
-    one = encoder(x, None)
+    x = torch.randn(19, 12, 7, requires_grad=True)
+
+    def run() -> list[torch.Tensor]:
+        y = encoder(x, None)
+        return [y.detach(), *torch.autograd.grad(y.square().sum(), [x, *encoder.parameters()])]
+
+    one = run()
     torch.set_num_threads(4)
-    assert torch.equal(encoder(x, None), one)
-    torch.testing.assert_close(encoder(x[7:8], None), one[7:8], atol=1e-6, rtol=0)
+    assert all(map(torch.equal, run(), one))
+    torch.testing.assert_close(encoder(x[7:8], None), one[0][7:8], atol=1e-6, rtol=0)
+
+
+def test_the_recurrence_s_gradients_are_there_once() -> None:
+    encoder = RecurrentEncoder(5, ModelConfig(hidden=8, layers=1))
+    y = encoder(torch.randn(2, 3, 5), None).sum()
+    y.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="can be asked for once"):
+        y.backward()
 
 
 def test_training_s_option_takes_pytorch_s_own_layers(monkeypatch: pytest.MonkeyPatch) -> None:

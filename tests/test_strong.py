@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from runs import train_loop
 
 from avsed.annotations import Event
 from avsed.config import ModelConfig, TrainingConfig, load_config
@@ -27,7 +28,7 @@ from avsed.model.crnn import Crnn, Output
 from avsed.run import Run
 from avsed.timeline import FrameGrid, frames_of_event
 from avsed.training.batches import Batches, StrongClips, TrainingClips
-from avsed.training.loop import Interrupted, train_loop
+from avsed.training.loop import Interrupted
 from avsed.training.objective import cross_entropy, frame_cross_entropy, objective
 from avsed.training.options import AugmentationConfig, FiltersConfig, MasksConfig, MixupConfig, ShiftConfig
 from avsed.training.step import MeanTeacher

@@ -24,6 +24,7 @@ from avsed.study import cluster
 from avsed.study.command import study
 from avsed.study.paper import BASELINE, DCASE, SETTINGS, TABLE, canonical
 from avsed.study.plan import Plan, StudyConfig, make_plan
+from avsed.study.process import TrainingProcess
 from avsed.study.table import make_table, select
 from avsed.study.units import Unit
 
@@ -81,7 +82,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_paper_s_protocol_is_the_default(tmp_path: Path) -> None:
     own = plan(tmp_path)
     assert tuple(own.settings) == own.wanted == SETTINGS and len(own.units) == 140
-    assert own.study.kept(20) == 5
+    assert own.study.kept(20, 20) == 5
     assert [unit.name for unit in own.units[:8]] == [*(f"{name}/0" for name in SETTINGS), "spectral/1"]
     assert {name: config.streams for name, config in own.settings.items()}["auditory+visual"] == ("vggish", "vgg16")
     assert TABLE["spectral+auditory+visual"] == (83.72, 76.86, 32.65)
@@ -102,7 +103,7 @@ def test_the_paper_s_protocol_is_the_default(tmp_path: Path) -> None:
     ],
 )
 def test_how_many_count(keep: float, trainings: int, seeds: int, kept: int) -> None:
-    assert StudyConfig(keep=keep, seeds=seeds).kept(trainings) == kept
+    assert StudyConfig(keep=keep).kept(trainings, seeds) == kept
 
 
 def test_settings_of_one_s_own(tmp_path: Path) -> None:
@@ -136,6 +137,11 @@ def test_settings_with_a_number_of_trainings_of_their_own(tmp_path: Path) -> Non
         "auditory": ((0, 1, 2, 3), (), 2),
     }
     assert "those (1 of 2 of spectral, 2 of 4 of visual, 2 of 4 of auditory) that are best on validation" in table.rule
+    assert len(plan(tmp_path, FEW + text, overrides=["study.seeds=3"]).units) == 9  # said now, and of all
+    own = plan(tmp_path, FEW + text.replace("0.5", "1"))
+    assert [own.study.kept(len(own.seeds_of(name)), len(own.seeds_of(name))) for name in own.wanted] == [1, 1, 1]
+    with pytest.raises(ConfigError, match=r"study\.keep is 2, but study\.seeds of visual is 1"):
+        plan(tmp_path, FEW + text.replace("0.5", "2"))
     for wrong in ("0", "1.5", "many"):
         with pytest.raises(ConfigError, match=rf"visual: expected a number of trainings .* for seeds, got '?{wrong}"):
             plan(tmp_path, text.replace("seeds: 1", f"seeds: {wrong}"))
@@ -149,7 +155,7 @@ def test_settings_with_a_number_of_trainings_of_their_own(tmp_path: Path) -> Non
         ("study: {keep: 1.5}", r"study\.keep: expected a number of trainings .*got 1\.5"),
         ("study: {keep: 0}", r"study\.keep: expected"),
         ("study: {keep: true}", r"study\.keep: expected"),
-        ("study: {keep: 30}", r"study\.keep is 30, more than study\.seeds \(20\)"),
+        ("study: {keep: 30}", r"study\.keep is 30, but study\.seeds of spectral is 20"),
         ("study: {select: event_f1}", r"study\.select: no number is called 'event_f1' \(did you mean 'event_m"),
         (
             "study: {settings: [spectrl]}",
@@ -356,3 +362,11 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     with unit.held() as mine:
         assert mine and unit.busy
     assert not unit.busy
+
+
+def test_a_training_that_another_process_has_is_no_failure(tmp_path: Path) -> None:
+    unit = plan(tmp_path, TWO).units[0]
+    child = TrainingProcess.__new__(TrainingProcess)  # how it would see the end of its process
+    with unit.held():
+        assert child._outcome(unit, 2) == (True, "")
+    assert child._outcome(unit, -9) == (False, "ended by SIGKILL (was there too little memory?)")

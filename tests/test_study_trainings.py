@@ -11,15 +11,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from avsed import commands
+from avsed.config import Config, load_config
 from avsed.data.demo import LABELS, Recipe, generate
-from avsed.errors import AvsedError
+from avsed.errors import AvsedError, CheckpointError
 from avsed.study.command import Planned, Studied, study
+from avsed.system import System
+from avsed.training import train
+from avsed.training.loop import Interrupted
+from avsed.training.train import Trained, train_together
 
 STEPS = 60
 PATIENCE = 300  # seconds, on a busy machine
@@ -162,21 +168,63 @@ def test_several_in_one_process_end_as_each_alone(home: Path, tmp_path: Path) ->
     assert all(whole[name].equal(value) for name, value in load_file(runs[1] / "system.safetensors").items())
 
 
-def test_what_fails_among_several_is_named(home: Path, tmp_path: Path) -> None:
-    given = {"out": tmp_path / "s", "data": home / "data", "settings": ["spectral"], "seeds": 3, "together": 3}
-    study(home / "c.yaml", overrides=["training.steps=4"], **given | {"seeds": 1})  # type: ignore[arg-type]
-    for seed in (1, 2):  # begun, with a checkpoint that is damaged
-        shutil.copytree(tmp_path / "s/runs/spectral/0", tmp_path / f"s/runs/spectral/{seed}", dirs_exist_ok=True)
-        for left in ("system.safetensors", "results"):
-            path = tmp_path / f"s/runs/spectral/{seed}" / left
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        config = tmp_path / f"s/runs/spectral/{seed}/config.yaml"
+def test_what_fails_among_several_is_named_and_stops_no_other(home: Path, tmp_path: Path) -> None:
+    given = {"out": tmp_path / "s", "data": home / "data", "settings": ["spectral"], "overrides": ["training.steps=4"]}
+    study(home / "c.yaml", seeds=1, **given)  # type: ignore[arg-type]
+    runs = [tmp_path / f"s/runs/spectral/{seed}" for seed in range(5)]
+    for seed in range(1, 4):  # made to look as if it had been trained, too
+        shutil.copytree(runs[0], runs[seed])
+        config = runs[seed] / "config.yaml"
         config.write_text(config.read_text().replace("seed: 0", f"seed: {seed}"))
-    (tmp_path / "s/runs/spectral/1/checkpoint.safetensors").write_bytes(b"no checkpoint")
-    found = study(home / "c.yaml", overrides=["training.steps=4"], **given)  # type: ignore[arg-type]
-    assert isinstance(found, Studied) and list(found.failures) == ["spectral/1"]
-    assert "cannot read the checkpoint" in found.failures["spectral/1"]
-    assert found.table.rows[0].seeds == (0, 2)
+        shutil.rmtree(runs[seed] / "results")
+    for seed in (2, 3):  # but 1 has to be scored alone
+        (runs[seed] / "system.safetensors").unlink()
+    (runs[2] / "checkpoint.safetensors").write_bytes(b"no checkpoint")
+    (runs[3] / "run.json").write_text("{")
+    found = study(home / "c.yaml", seeds=5, together=5, **given)  # type: ignore[arg-type]
+    assert isinstance(found, Studied) and list(found.failures) == ["spectral/2", "spectral/3"]
+    assert "cannot read the checkpoint" in found.failures["spectral/2"]
+    assert "run.json: not readable as JSON" in found.failures["spectral/3"]
+    assert found.table.rows[0].seeds == (0, 1, 4)
+
+
+@pytest.fixture
+def seeds(home: Path) -> list[Config]:
+    given = {"data.root": home / "data", "training.steps": 4}
+    one = load_config(home / "c.yaml", [f"{key}={value}" for key, value in given.items()])
+    return [one, one.model_copy(update={"seed": 1})]
+
+
+def test_a_system_that_cannot_be_saved_stops_no_other(
+    seeds: list[Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = System.save
+
+    def full(system: System, path: Path) -> None:
+        if system.config.seed == 0:
+            raise CheckpointError("the disk is full")
+        save(system, path)
+
+    monkeypatch.setattr(System, "save", full)
+    first, second = train_together(seeds, [tmp_path / "0", tmp_path / "1"])
+    assert str(first) == "the disk is full" and isinstance(second, Trained)
+    assert (tmp_path / "1/system.safetensors").is_file()
+
+
+def test_a_signal_while_a_trained_system_is_validated_is_not_lost(
+    seeds: list[Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate = train.evaluate_split
+
+    def asked(system: System, *given: Any) -> Any:
+        if (tmp_path / "0/system.safetensors").is_file():
+            signal.raise_signal(signal.SIGTERM)
+        return validate(system, *given)
+
+    monkeypatch.setattr(train, "evaluate_split", asked)
+    with pytest.raises(Interrupted, match="stopped when trained; the same command goes on") as stopped:
+        train_together(seeds[:1], [tmp_path / "0"])
+    assert stopped.value.exit_status == 143
 
 
 def test_what_another_process_trains_is_waited_for(home: Path, tmp_path: Path) -> None:

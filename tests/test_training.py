@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from runs import train_loop
 from safetensors.torch import load_file
 
 from avsed.config import ModelConfig, TrainingConfig
@@ -25,7 +26,7 @@ from avsed.model.batch import Batch, join
 from avsed.model.crnn import Crnn, Output
 from avsed.run import Run
 from avsed.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from avsed.training.loop import Interrupted, Steps, TrainingClips, in_turn, train_loop
+from avsed.training.loop import Interrupted, Steps, TrainingClips, in_turn
 from avsed.training.objective import cross_entropy, objective
 from avsed.training.schedule import learning_rate
 from avsed.training.step import MeanTeacher

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 SIZE = 65_536
+ASKED = (-signal.SIGTERM, 128 + signal.SIGTERM)
+"""Exit statuses of a process that was asked to end."""
 
 
 class Child:

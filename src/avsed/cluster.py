@@ -75,6 +75,8 @@ def connected(address: str) -> Iterator[Cluster]:
         from distributed import Client
     except ImportError as error:
         raise AvsedError(f"{MISSING} ({error})") from error
+    if address.endswith(".json") and not Path(address).is_file():  # Dask would wait for it, for ever
+        raise AvsedError(f"--scheduler {address}: no such file; start the scheduler with --scheduler-file {address}")
     given: dict[str, Any] = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
     try:
         client = Client(**given, set_as_default=False)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from avsed import console
-from avsed.child import Child
+from avsed.child import ASKED, Child
 from avsed.cluster import EVERY_S, Answer, Cluster, Tasks, beacon, follow, threads_of_a_slot
 from avsed.config import Config
 from avsed.errors import AvsedError, MediaError
@@ -234,7 +234,7 @@ def extract_there(told: Mapping[str, Any], *, beacon: str, stop: str) -> Made:
             environment = {"OMP_NUM_THREADS": str(threads)}
             child = Child("avsed.features.process", task, log=Path(own, "log"), environment=environment)
             status, asked = follow(child, stop)
-            if status and not asked:
+            if status and not asked and status not in ASKED:
                 raise AvsedError(f"the worker {worker.address}: {child.reason(status)}")
             if not status:
                 found = pickle.loads(file.read_bytes())

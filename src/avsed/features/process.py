@@ -54,6 +54,8 @@ def main() -> int:
     task = read_task()
     try:
         answer = extract(task)
+    except KeyboardInterrupt:  # before there was anything to keep
+        return 128 + signal.SIGTERM
     except AvsedError as error:
         print(f"avsed: error: {error}", file=sys.stderr, flush=True)
         return 2

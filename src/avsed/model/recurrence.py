@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from avsed.device import each
 from avsed.model import recurrent_kernels as kernels
@@ -72,10 +73,13 @@ class _Layer(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, out, *weights = ctx.saved_tensors
+        if ctx.kept is None:
+            raise RuntimeError("the gradients of a recurrence can be asked for once: they replace what they need")
         kept, lengths, orders = ctx.kept
-        ctx.kept = None  # replaced below
+        ctx.kept = None
         frames, hidden = x.shape[1], weights[1].shape[1]
         pieces, ways = _pieces(len(x)), _by_way(weights)
         matrices = [to_hidden.contiguous().numpy() for _, to_hidden, _, _ in ways]

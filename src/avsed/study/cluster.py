@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from avsed import console
-from avsed.child import Child
+from avsed.child import ASKED, Child
 from avsed.cluster import EVERY_S, Cluster, Tasks, beacon, connected, follow, threads_of_a_slot
 from avsed.config import Config
 from avsed.errors import AvsedError
@@ -63,7 +63,12 @@ def _extract(cluster: Cluster, configs: Mapping[str, Config]) -> None:
             cluster.submit(extract_there, told, address, workers=[address], allow_other_workers=True)
             for address in some
         ]
-        cluster.client.gather(futures)
+        try:
+            cluster.client.gather(futures)
+        except AvsedError:
+            raise
+        except Exception as error:  # whatever a worker or the cluster says
+            raise AvsedError(f"features of the study: {type(error).__name__}: {error}") from error
 
 
 def extract_there(told: Mapping[str, Any], *, stop: str) -> None:
@@ -102,15 +107,19 @@ def train_there(told: Mapping[str, Any], *, beacon: str, stop: str) -> tuple[str
 
 
 def _follow(unit: Unit, stop: str) -> str:
-    """Run the process of a training to its end; returns why it is not done."""
+    """Run the process of a training to its end; returns why it is not done.
+
+    It begins again if another one has the training, or if a signal has ended it that nobody here has sent: SLURM's at the end of a job,
+    which this worker will not survive either.
+    """
     while True:
         child = TrainingProcess([unit], {"OMP_NUM_THREADS": str(threads_of_a_slot())})
         status, asked = follow(child, stop)
         (outcome,) = child.outcomes(status)
-        if not outcome.busy:
-            return outcome.reason
-        if asked:
+        if asked and outcome.busy:
             return "another process has it"
+        if asked or not (outcome.busy or status in ASKED):
+            return outcome.reason
         time.sleep(SLOWLY_S)  # a process on the same disk has it: of a worker that has just died, perhaps
 
 

@@ -103,12 +103,12 @@ class StudyConfig(Section):
             raise ValueError(f"no number is called {value!r}{nearest(value, known)}; known are {', '.join(known)}")
         return value
 
-    def kept(self, trainings: int) -> int:
+    def kept(self, trainings: int, planned: int) -> int:
         """How many of so many trainings count; of fewer than there will be, the same part of them. At least one.
 
         keep : a part is rounded down: 0.25 of 20 is 5, of 10 it is 2
         """
-        part = self.keep if isinstance(self.keep, float) else self.keep / self.seeds
+        part = self.keep if isinstance(self.keep, float) else self.keep / planned
         return max(1, int(part * trainings + 1e-9))
 
 
@@ -195,9 +195,12 @@ def make_plan(
         values[STUDY] = {}
     whole = make(StudyFile, values, source=source, overrides=overrides)
     study, base = whole.study, _base(whole).located()
-    if isinstance(study.keep, int) and study.keep > study.seeds:
-        raise ConfigError(f"{source}: study.keep is {study.keep}, more than study.seeds ({study.seeds})")
     changes: dict[str, Mapping[str, Any]] = dict(study.settings)
+    if any(word.partition("=")[0].strip() == f"{STUDY}.seeds" for word in overrides):  # said now, and of all
+        changes = {name: {key: own[key] for key in own if key != SEEDS} for name, own in changes.items()}
+    for name, own in changes.items():
+        if isinstance(study.keep, int) and study.keep > (count := own.get(SEEDS, study.seeds)):
+            raise ConfigError(f"{source}: study.keep is {study.keep}, but study.seeds of {name} is {count}")
     wanted = [_chosen(word, changes) for word in settings] or list(changes)
     for name in wanted:
         changes.setdefault(name, {"inputs": name})

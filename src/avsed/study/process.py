@@ -41,7 +41,7 @@ class TrainingProcess(Child):
     def _outcome(self, unit: Unit, status: int) -> Outcome:
         if unit.state == "done":
             return Outcome(False, "")
-        if status in (0, BUSY):  # of several, it did those that it could have
+        if status in (0, BUSY) or unit.busy:  # of several, it did those that it could have
             return Outcome(True, "")
         return Outcome(False, self.reason(status, about=unit.name))
 

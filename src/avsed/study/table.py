@@ -152,9 +152,9 @@ def rule(plan: Plan) -> str:
     counts = {name: len(plan.seeds_of(name)) for name in plan.settings}
     if len(set(counts.values())) == 1:
         (count,) = set(counts.values())
-        which = f"the {study.kept(count)} of {count} trainings of a setting"
+        which = f"the {study.kept(count, count)} of {count} trainings of a setting"
     else:
-        told = (f"{study.kept(count)} of {count} of {name}" for name, count in counts.items())
+        told = (f"{study.kept(count, count)} of {count} of {name}" for name, count in counts.items())
         which = f"of each setting's trainings those ({', '.join(told)})"
     by = (
         "each column by its own number"
@@ -245,7 +245,7 @@ def _row(
         read[unit.config.seed] = reading.read(unit)
         bar.update(len(reading.marks) // 2)
     seeds = tuple(read)
-    keep = study.kept(len(seeds))
+    keep = study.kept(len(seeds), len(plan.seeds_of(name)))
     beside = TABLE.get(name) if DCASE in config.data.sources else None
     cells = {}
     for place, key in enumerate(COLUMNS):

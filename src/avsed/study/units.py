@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,21 +147,29 @@ class Unit:
 def carry_out(units: Sequence[Unit]) -> dict[str, AvsedError]:
     """Train and score in this process, which must hold the units, of one setting; what is there is not done again.
 
-    Returns by name what failed, and why; of a unit alone the error is raised.
+    Returns by name what failed, and why. Raises AvsedError if configuration or data are not as they should be, or it was asked to stop.
     """
     from avsed.commands import evaluate
     from avsed.training.train import train_together
 
-    for unit in units:
-        unit.check()
-    missing = [unit for unit in units if not unit.trained]
     failed: dict[str, AvsedError] = {}
-    if missing:
-        found = train_together([unit.config for unit in missing], [unit.run.folder for unit in missing], workers=1)
-        failed = {unit.name: own for unit, own in zip(missing, found, strict=True) if isinstance(own, AvsedError)}
+
+    def attempt(unit: Unit, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except AvsedError as error:
+            failed[unit.name] = error
+
     for unit in units:
+        attempt(unit, unit.check)
+    missing = [unit for unit in units if unit.name not in failed and not unit.trained]
+    if missing:
+        folders = [unit.run.folder for unit in missing]
+        found = train_together([unit.config for unit in missing], folders, workers=1)
+        failed |= {unit.name: own for unit, own in zip(missing, found, strict=True) if isinstance(own, AvsedError)}
+    for unit in units:
+        data, device = unit.config.data.root, unit.config.device
         for split in unit.splits:
             if unit.name not in failed and unit.results(split) is None:
-                data, device = unit.config.data.root, unit.config.device
-                evaluate(unit.run.folder, data=data, split=split, device=device, workers=1)
+                attempt(unit, partial(evaluate, unit.run.folder, data=data, split=split, device=device, workers=1))
     return failed

@@ -17,7 +17,7 @@ import torch
 from avsed import console
 from avsed.errors import AvsedError
 from avsed.run import Run
-from avsed.stopping import Stopped, listening
+from avsed.stopping import Stopped
 from avsed.training import distributed
 from avsed.training.batches import Batches, TrainingClips
 from avsed.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
@@ -166,17 +166,6 @@ class Steps:
         self._run.append_log({"step": step, "kind": kind} | told)
         for name, value in record.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
-
-
-def train_loop(
-    trainer: MeanTeacher, clips: TrainingClips, run: Run, *, validate: Callable[[], dict[str, float]] | None
-) -> Progress:
-    """Train to the last step; see `Steps` for what it takes and raises."""
-    with listening() as stop, Steps(trainer, clips, run, validate=validate, stop=stop) as training:
-        for _, failed in in_turn([training]):
-            if failed is not None:
-                raise failed
-    return training.done
 
 
 def in_turn(trainings: Sequence[Steps]) -> Iterator[tuple[Steps, AvsedError | None]]:

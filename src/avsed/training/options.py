@@ -95,7 +95,7 @@ class TrainingConfig(Section):
     )
     fused: bool = Field(
         True,
-        description="on a CPU: compiled convolution blocks (of model.convolution paper) and GRU instead of PyTorch's own",
+        description="training on a CPU: compiled convolution blocks (of model.convolution paper) and GRU instead of PyTorch's own",
     )
     memory: Literal["auto", "resident", "stream"] = Field(
         "auto", description="keep features on the device, or read each batch from the store; auto: keep what fits"

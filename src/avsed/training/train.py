@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,7 +73,8 @@ def train(config: Config, out: str | Path, *, workers: int | None = None) -> Tra
     Raises AvsedError (and its kin) if the configuration, the data or the folder are not as they should be.
     """
     (found,) = train_together([config], [out], workers=workers)
-    assert isinstance(found, Trained), "the error of one alone is raised"
+    if isinstance(found, AvsedError):
+        raise found
     return found
 
 
@@ -84,49 +85,56 @@ def train_together(
 
     outs : folders of the runs
 
-    Returns what became of each, in the order given. Raises AvsedError (and its kin) if configuration, data or folders are not as they
-    should be, and Interrupted, after a signal, when all are saved; the error of one alone is raised, too.
+    Returns what became of each, in the order given; what is wrong with one stops no other. Raises AvsedError (and its kin) if
+    configuration or data are not as they should be, and Interrupted after a signal, when all are saved.
     """
-    configs, runs = [config.located() for config in configs], [Run(out) for out in outs]
+    configs = [config.located() for config in configs]
     first = configs[0]
     if any(config != first.model_copy(update={"seed": config.seed}) for config in configs):
         raise ValueError("trainings of one process differ by their seeds alone")
     threads = set_threads(first.threads)
     device = distributed.own_device(first.device)
     console.note(f"device: {describe(device)}")
-    for run, config in zip(runs, configs, strict=True):
-        distributed.led(partial(run.begin, config))
-    prepared = distributed.first_alone(partial(prepare, first, device=device, workers=workers))
-    distributed.same(prepared.about, "the training data")
-    systems = [_system(config, prepared, device) for config in configs]
-    _tell(prepared, systems[0])
-    parameters = parameter_count(systems[0].model)
-    facts = {"threads": threads, "processes": distributed.size(), "parameters": parameters}
-    for run, config in zip(runs, configs, strict=True):
-        distributed.led(partial(run.take_data, config, prepared.about))
-        distributed.led(partial(run.describe, versions=versions(), device=describe(device), **facts))
+    runs = {Run(out): config for out, config in zip(outs, configs, strict=True)}
+    found: dict[Run, Trained | AvsedError] = {}
 
-    found: dict[Path, Trained | AvsedError] = {}
+    @contextmanager
+    def attempt(run: Run) -> Iterator[None]:
+        try:
+            yield
+        except AvsedError as error:
+            found[run] = error
+
+    for run, config in runs.items():
+        with attempt(run):
+            distributed.led(partial(run.begin, config))
+    if len(found) < len(runs):
+        prepared = distributed.first_alone(partial(prepare, first, device=device, workers=workers))
+        distributed.same(prepared.about, "the training data")
     with listening() as stop, ExitStack() as stack:
         own: dict[Steps, tuple[Run, System]] = {}
-        for config, run, system in zip(configs, runs, systems, strict=True):
-            name = "" if len(configs) == 1 else f"seed {config.seed}"
-            try:
-                steps = _steps(config, prepared, run, system, stop=stop, name=name)
-            except AvsedError as error:  # its checkpoint is damaged, perhaps
-                found[run.folder] = error
-                continue
-            own[stack.enter_context(steps)] = run, system
+        for run, config in runs.items():
+            if run not in found:
+                with attempt(run):
+                    distributed.led(partial(run.take_data, config, prepared.about))
+                    system = _system(config, prepared, device)
+                    facts = {"threads": threads, "processes": distributed.size()}
+                    facts["parameters"] = parameter_count(system.model)
+                    distributed.led(partial(run.describe, versions=versions(), device=describe(device), **facts))
+                    if not own:
+                        _tell(prepared, system)
+                    name = f"seed {config.seed}" if len(runs) > 1 else ""
+                    own[stack.enter_context(_steps(prepared, run, system, stop=stop, name=name))] = run, system
         for steps, why in in_turn(list(own)):
             run, system = own[steps]
-            found[run.folder] = why or _finish(steps.done, prepared, run, system, device)
-    results = [found[run.folder] for run in runs]
-    errors = [result for result in results if isinstance(result, AvsedError)]
-    stopped = [error for error in errors if isinstance(error, Interrupted)]
-    if stopped or len(results) == len(errors) == 1:
-        raise (stopped or errors)[0]
-    for failed in errors:
-        console.warn(str(failed))
+            with attempt(run):
+                found[run] = why or _finish(steps.done, prepared, run, system, device)
+    results = [found[run] for run in runs]
+    for result in results:
+        if isinstance(result, Interrupted):
+            raise result
+    if stop:
+        raise Interrupted(f"{', '.join(map(str, outs))}: stopped when trained; the same command goes on", stop[0])
     return results
 
 
@@ -151,10 +159,9 @@ def _tell(prepared: Prepared, system: System) -> None:
     )
 
 
-def _steps(
-    config: Config, prepared: Prepared, run: Run, system: System, *, stop: Sequence[signal.Signals], name: str
-) -> Steps:
+def _steps(prepared: Prepared, run: Run, system: System, *, stop: Sequence[signal.Signals], name: str) -> Steps:
     """The training of a system's network."""
+    config = system.config
     trainer = MeanTeacher(
         system.model,
         config.training,
