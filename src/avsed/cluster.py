@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 EVERY_S = 0.2  # between two looks at what tasks do
+SLOWLY_S = 2.0  # between two questions to the scheduler
 AGAIN = (
     5  # times that a task begins anew after the cluster has given it up, which it does after losing 3 workers with it
 )
@@ -44,14 +45,17 @@ class Cluster:
 
         self.client, self.name = client, uuid.uuid4().hex
         self._event = Event(f"avsed-stop-{self.name}", client=client)
+        self._slots, self._counted = 0, -SLOWLY_S
 
     def workers(self) -> Mapping[str, Any]:
         """What the scheduler tells of each worker, by address."""
         return dict(self.client.scheduler_info(n_workers=-1)["workers"])
 
     def slots(self) -> int:
-        """How many tasks run at once."""
-        return sum(int(about["nthreads"]) for about in self.workers().values())
+        """How many tasks run at once; the scheduler is asked now and then."""
+        if time.monotonic() - self._counted >= SLOWLY_S:
+            self._slots, self._counted = sum(int(own["nthreads"]) for own in self.workers().values()), time.monotonic()
+        return self._slots
 
     def submit(self, function: Callable[..., Any], told: Any, name: str, **more: Any) -> Future:
         """Have ``function(told, stop=..., ...)`` run on a worker; stop : for `follow`."""
