@@ -118,13 +118,15 @@ def train_together(
                 with attempt(run):
                     distributed.led(partial(run.take_data, config, prepared.about))
                     system = _system(config, prepared, device)
-                    facts = {"threads": threads, "processes": distributed.size()}
-                    facts["parameters"] = parameter_count(system.model)
-                    distributed.led(partial(run.describe, versions=versions(), device=describe(device), **facts))
                     if not own:
                         _tell(prepared, system)
                     name = f"seed {config.seed}" if len(runs) > 1 else ""
-                    own[stack.enter_context(_steps(prepared, run, system, stop=stop, name=name))] = run, system
+                    steps = _steps(prepared, run, system, stop=stop, name=name)
+                    facts = {"threads": threads, "processes": distributed.size()}
+                    facts["parameters"] = parameter_count(system.model)
+                    if not steps.ended:  # else it was made elsewhere, perhaps
+                        distributed.led(partial(run.describe, versions=versions(), device=describe(device), **facts))
+                    own[stack.enter_context(steps)] = run, system
         for steps, why in in_turn(list(own)):
             run, system = own[steps]
             with attempt(run):
