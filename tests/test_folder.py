@@ -93,6 +93,15 @@ def test_every_missing_recording_is_listed_and_the_screen_shows_twenty(data: Pat
     assert "… and 5 more errors (--json lists all)" in shown
 
 
+def test_many_missing_recordings_hide_nothing_else(data: Path) -> None:
+    rows = "".join(f"m{n}.wav\tCat,Dog\n" for n in range(40))
+    write(data / "metadata/weak.tsv", "filename\tevent_labels\n" + rows)
+    (data / "clips/unlabeled/u.wav").write_bytes(b"no recording")
+    shown = [part for part in check_data(data).render() if isinstance(part, str) and part.startswith("error")]
+    assert ["no recording found" in part for part in shown] == [True] * 5 + [False] + [True] * 14
+    assert "u.wav" in shown[5]
+
+
 def test_a_recording_added_later_is_found(data: Path) -> None:
     (data / "clips/unlabeled/u.wav").unlink()
     assert open_data(data, missing="drop").split("unlabeled").missing == ("u.wav",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DIFFERENT = 0.1  # seconds by which a table's duration and the recording's may differ without a warning
 SHOWN = 20  # problems of each severity that are printed
+FIRST = 5  # of each kind that are printed before more of another
 THREADS = 8
 
 
@@ -140,7 +141,7 @@ class CheckReport:
         counts.add_row("(nothing)", *(cell for cells in quiet for cell in cells))
         yield counts
         for severity in ("error", "warning"):
-            found = [problem for problem in self.problems if problem.severity == severity]
+            found = _mixed([problem for problem in self.problems if problem.severity == severity])
             yield from (f"{severity}: {problem}" for problem in found[:SHOWN])
             if len(found) > SHOWN:
                 yield f"… and {len(found) - SHOWN} more {severity}s (--json lists all)"
@@ -172,6 +173,17 @@ def check_data(
     reports = {name: _report(split, found, problems) for name, split in data.splits.items()}
     _check_labels_seen(data, reports, problems)
     return CheckReport(Path(root), data.labels, reports, tuple(problems))
+
+
+def _mixed(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems in their order, but the first of each kind before the many of one: missing recordings do not hide the rest."""
+    seen: Counter[str] = Counter()
+    later = []
+    for problem in problems:
+        kind = problem.message.rpartition(": ")[2]  # the names of clips stand before it
+        later.append(seen[kind] >= FIRST)
+        seen[kind] += 1
+    return [problem for late in (False, True) for problem, own in zip(problems, later, strict=True) if own is late]
 
 
 def _open(path: Path) -> MediaInfo | MediaError:
