@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import psutil
@@ -193,10 +194,10 @@ def layers(options: argparse.Namespace, device: torch.device) -> None:
     model, frames = ModelConfig(), FRAMES // POOL
     batch, runs = options.batch, options.rounds * options.steps
 
-    def trained(module: nn.Module, x: torch.Tensor) -> Callable[[], object]:
+    def trained(module: nn.Module, *given: torch.Tensor | None) -> Callable[[], object]:
         def work() -> None:
             module.zero_grad()
-            module(x).square().mean().backward()
+            module(*given).square().mean().backward()
 
         return work
 
@@ -204,14 +205,9 @@ def layers(options: argparse.Namespace, device: torch.device) -> None:
         encoder = RecurrentEncoder(128, model).to(device)
         encoder.fused = fused
         x = torch.randn(batch, frames, 128, device=device, requires_grad=True)
-
-        def through(x: torch.Tensor, encoder: RecurrentEncoder = encoder) -> torch.Tensor:
-            return encoder(x, None)
-
         with torch.no_grad():
-            forward = median_of(lambda x=x: through(x), device, runs)
-        encoder.forward = lambda x, run=encoder.forward: run(x, None)  # type: ignore[method-assign]
-        whole = median_of(trained(encoder, x), device, runs)
+            forward = median_of(partial(encoder, x, None), device, runs)
+        whole = median_of(trained(encoder, x, None), device, runs)
         print(
             f"GRU, {name}: forward {1e6 * forward / frames / model.layers:.1f} µs a frame and layer ({1000 * forward:.2f} ms), "
             f"with backward {1000 * whole:.2f} ms"

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 EVERY_S = 0.2  # between two looks at what tasks do
 SLOWLY_S = 2.0  # between two questions to the scheduler
-AGAIN = (
-    5  # times that a task begins anew after the cluster has given it up, which it does after losing 3 workers with it
-)
+AGAIN = 5
+"""Times that a task begins anew after the cluster has given it up, which it does after losing 3 workers with it."""
 MISSING = "--scheduler needs Dask, which is not installed here: pip install 'avsed[cluster]' on this machine and on the workers"
 
 T = TypeVar("T")

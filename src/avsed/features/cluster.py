@@ -37,9 +37,8 @@ FEWEST, MOST = 10, 64
 """Clips in a chunk. A process starts in one to eight seconds, in which a core decodes more than the fewest; 64 clips fill the batches of
 every network, and their features, which a worker without this disk returns at once, take at most 0.1 GB (VGG16's)."""
 
-ROUNDS = (
-    4  # chunks for each task that can run at once, where there are few clips, so that all end at about the same time
-)
+ROUNDS = 4
+"""Chunks for each task that can run at once, where there are few clips, so that all end at about the same time."""
 
 AHEAD = 2  # chunks that are handed over for each task that can run at once: what workers return does not pile up there
 
