@@ -26,13 +26,8 @@ class TrainingProcess(Child):
 
     def __init__(self, units: Sequence[Unit], environment: Mapping[str, str]) -> None:
         self.units = units
-        log = units[0].run.said
-        for unit in units[1:]:
-            unit.run.said.parent.mkdir(parents=True, exist_ok=True)
-            with unit.run.said.open("a") as file:
-                file.write(f"trained together with {units[0].name}: {log}\n")
         told = [unit.to_dict() for unit in units]
-        super().__init__("avsed.study.process", told, log=log, environment=environment)
+        super().__init__("avsed.study.process", told, log=units[0].run.said, environment=environment)
 
     def outcomes(self, status: int) -> list[Outcome]:
         """How each training ended, by the process's exit status, and by what it left and said."""
@@ -53,6 +48,10 @@ def main() -> int:
         mine = [unit for unit in units if stack.enter_context(unit.held())]
         if not mine:
             return BUSY
+        for unit in mine:
+            if unit is not units[0]:
+                with unit.run.said.open("a") as file:
+                    file.write(f"trained together with {units[0].name}: {units[0].run.said}\n")
         try:
             failed = carry_out(mine)
         except AvsedError as error:
