@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
 from avsed.config import ModelConfig
-from avsed.model import fused
+from avsed.model import fused, kernels
 from avsed.model.batch import Batch
 from avsed.model.crnn import ConvolutionBlock, Crnn, Output, RecurrentEncoder
 from avsed.model.fused import actual_rate
@@ -68,6 +69,58 @@ def test_the_input_s_gradient_is_the_plain_one() -> None:
     single = x.detach().float().requires_grad_()
     (found,) = torch.autograd.grad((block.float()(single, None) * w.float()).sum(), single)
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("channels", [1, 16])
+def test_products_in_half_precision_are_those_of_the_plain_path(channels: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    block = ConvolutionBlock(channels, 32, pool=(2, 2), kernel=3, dropout=0.0).train()
+    block.norm.weight.data.normal_()
+    mask = torch.arange(24) < torch.tensor([24, 24, 17, 1, 24])[:, None]
+    x = torch.randn(5, channels, 24, 16)
+    weights = torch.randn(5, 32, 12, 8)
+
+    def run(*, half: bool, fused: bool) -> list[torch.Tensor]:
+        own = copy.deepcopy(block)
+        own.fused, own.convolution.in_half = fused, half
+        given = x.clone().requires_grad_()
+        y = own(given, mask)
+        assert y.dtype == torch.float32
+        (y * weights).sum().backward()
+        found = [y, given.grad, own.norm.running_mean, own.norm.running_var, *(one.grad for one in own.parameters())]
+        return [one.detach() for one in found if one is not None]
+
+    single, plain, fast = run(half=False, fused=False), run(half=True, fused=False), run(half=True, fused=True)
+    for exact, expected, found in zip(single, plain, fast, strict=True):
+        largest = exact.abs().max()
+        # What differs are roundings to 8 bits, where the two ways are not equal to the last of 24.
+        assert (found - expected).abs().max() < 0.004 * largest
+        assert (found - expected).square().mean().sqrt() < 0.0005 * largest
+        error = (found - exact).square().mean().sqrt() / exact.square().mean().sqrt()
+        assert 1e-6 < error < 0.05  # half precision, and no less; near zero ReLU takes some other decisions
+    assert (fast[0] - plain[0]).abs().max() < 1e-5 * plain[0].abs().max()
+    own = copy.deepcopy(block).eval()
+    own.convolution.in_half = True
+    torch.testing.assert_close(
+        own(x, mask), block.eval()(x, mask), atol=0, rtol=0
+    )  # only training is in half precision
+
+
+def test_rows_in_half_precision_are_read_and_written_as_pytorch_does() -> None:
+    shape = kernels.Shape(4, 16, 1, 1)
+    y = torch.cat(
+        [torch.randn(62, 16), torch.full((1, 16), float("nan")), torch.full((1, 16), float("-inf"))]
+    ).bfloat16()
+    rows = y.view(torch.uint16).numpy()
+    one, none = np.ones(16, np.float32), np.zeros(16, np.float32)
+    nothing = np.zeros((64, 1, 16), np.float32)
+    keep = kernels.Dropout(np.uint32(1), np.uint32(2), np.uint32(0), 0)
+    expected = (y.float() * np.float32(1.01)).bfloat16()
+    kernels.put_gradients(
+        rows, one, none, keep, np.full(16, 4), shape, np.float32(1), nothing, np.full(16, 1.01, np.float32), none
+    )
+    torch.testing.assert_close(y, expected, atol=0, rtol=0, equal_nan=True)
 
 
 def kept(clips: int, rate: float, *, time: int = 2) -> torch.Tensor:

@@ -24,7 +24,7 @@ from torch import nn
 from avsed.config import Config, ModelConfig
 from avsed.device import upload
 from avsed.model.batch import Batch
-from avsed.model.encoders import AttentionEncoder, GatedBlock
+from avsed.model.encoders import AttentionEncoder, Convolution, GatedBlock
 from avsed.model.fusion import Fusion, Reduced
 from avsed.model.pooling import linear_softmax, real_frames
 from avsed.timeline import pooled_frames
@@ -58,7 +58,7 @@ class ConvolutionBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, pool: tuple[int, int], kernel: int, dropout: float) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.convolution = Convolution(inputs, outputs, kernel)
         self.norm = nn.BatchNorm2d(outputs)
         self.dropout = nn.Dropout(dropout)
         self.pool = nn.AvgPool2d(pool)

@@ -29,12 +29,31 @@ from avsed.model.pooling import real_frames
 LONGEST = 10_000.0  # frames: the slowest rotation turns once in 2π times as many (Vaswani et al., Section 3.5)
 
 
+class Convolution(nn.Conv2d):
+    """A convolution without bias that keeps the size.
+
+    `in_half` says whether training multiplies in bfloat16, between maps in single precision: for CPUs whose matrix units take
+    that. On a GPU autocast does it, for all layers.
+    """
+
+    in_half = False
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """float (clips, channels, frames, bands) -> the same shape, of the output's channels."""
+        if self.in_half and self.training:
+            return self._conv_forward(x.bfloat16(), self.weight.bfloat16(), None).to(x.dtype)
+        return super().forward(x)
+
+
 class GatedBlock(nn.Module):
     """Convolution to twice the channels → batch norm → one half times the sigmoid of the other → dropout → (mask) → average pool."""
 
     def __init__(self, inputs: int, outputs: int, *, pool: tuple[int, int], kernel: int, dropout: float) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inputs, 2 * outputs, kernel, padding=kernel // 2, bias=False)
+        self.convolution = Convolution(inputs, 2 * outputs, kernel)
         self.norm = nn.BatchNorm2d(2 * outputs)
         self.dropout = nn.Dropout(dropout)
         self.pool = nn.AvgPool2d(pool)

@@ -61,12 +61,13 @@ class _Fused(torch.autograd.Function):
     ) -> torch.Tensor:
         clips, _, frames, bands = x.shape
         channels, (time, joined) = len(weight), block.pool.kernel_size
-        weight = weight.detach().contiguous(memory_format=torch.channels_last)
+        kind = torch.bfloat16 if block.convolution.in_half else torch.float32
+        weight = weight.detach().to(kind, memory_format=torch.channels_last)
         pieces = _pieces(clips, channels * frames * bands)
 
         def convolve(number: int) -> tuple[np.ndarray, np.ndarray]:
             with torch.no_grad():  # a thread has its own setting
-                y = torch.conv2d(x[pieces[number]], weight, padding=block.convolution.padding)
+                y = torch.conv2d(x[pieces[number]].to(kind), weight, padding=block.convolution.padding)
             flat, found = _rows(y), np.zeros((2, channels))
             kernels.add_statistics(flat, *found)
             return flat, found
@@ -125,14 +126,24 @@ class _Fused(torch.autograd.Function):
         def convolve_back(number: int) -> torch.Tensor:
             piece, y, maps[number] = work.pieces[number], maps[number], None  # freed as soon as used
             work.run(kernels.put_gradients, number, y, gradient, *constants)
-            dy = torch.from_numpy(y).view(-1, x.shape[2], bands, len(weight)).permute(0, 3, 1, 2)
+            dy = torch.from_numpy(y).view(weight.dtype).view(-1, x.shape[2], bands, len(weight)).permute(0, 3, 1, 2)
             with torch.no_grad():
                 found = torch.ops.aten.convolution_backward(
-                    dy, x[piece], weight, None, [1, 1], list(ctx.padding), [1, 1], False, [0, 0], 1, wanted
+                    dy,
+                    x[piece].to(weight.dtype),
+                    weight,
+                    None,
+                    [1, 1],
+                    list(ctx.padding),
+                    [1, 1],
+                    False,
+                    [0, 0],
+                    1,
+                    wanted,
                 )
                 if dx is not None:
                     dx[piece] = found[0]
-            return found[1]
+            return found[1].float()
 
         dweight = torch.stack(each(len(maps), convolve_back)).sum(0).contiguous(memory_format=torch.channels_last)
         ctx.maps = None
@@ -172,8 +183,12 @@ def _pieces(clips: int, values: int) -> list[slice]:
 
 
 def _rows(y: torch.Tensor) -> np.ndarray:
-    """(clips, channels, frames, bands) in channels-last memory as a matrix (clips * frames, bands * channels), without a copy."""
-    return y.permute(0, 2, 3, 1).contiguous().view(y.shape[0] * y.shape[2], -1).numpy()
+    """(clips, channels, frames, bands) in channels-last memory as a matrix (clips * frames, bands * channels), without a copy.
+
+    bfloat16 as its bits, uint16.
+    """
+    rows = y.permute(0, 2, 3, 1).contiguous().view(y.shape[0] * y.shape[2], -1)
+    return (rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows).numpy()
 
 
 def _tiled(values: np.ndarray, bands: int) -> np.ndarray:

@@ -6,8 +6,8 @@ at once, so that every inner loop is long, free of branches and vectorised, and 
 Random numbers come from a counter: which values dropout keeps follows from the key and a value's place alone, however the work is
 divided, and backward makes the same decisions again instead of storing them.
 
-Shapes, in all functions: y : float32 (rows, bands * channels); scale, shift : float32 (bands * channels,), the channels' values
-repeated for each band; pooled : float32 (pooled rows, pooled bands, channels).
+Shapes, in all functions: y : (rows, bands * channels), float32 or the bits of bfloat16 as uint16; scale, shift : float32 (bands *
+channels,), the channels' values repeated for each band; pooled : float32 (pooled rows, pooled bands, channels).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import uint32
+from numba import types, uint32
+from numba.extending import overload
 
 from avsed.compiling import compiled, inlined
 
@@ -66,13 +67,47 @@ def _next(words, row, time, dropout):  # type: ignore[no-untyped-def]
                 words[k] = uint32(words[k] >> uint32(16))
 
 
+def _read(row, buffer):  # type: ignore[no-untyped-def]
+    """A row as float32: itself, or its values in the buffer (float32, as long)."""
+
+
+def _write(values, row):  # type: ignore[no-untyped-def]
+    """Put float32 values into a row; to the nearest bfloat16, the even one of two."""
+
+
+@overload(_read)
+def _read_as(row, buffer):  # type: ignore[no-untyped-def]
+    def expand(row, buffer):  # type: ignore[no-untyped-def]
+        bits = buffer.view(np.uint32)
+        for k in range(len(row)):
+            bits[k] = uint32(uint32(row[k]) << uint32(16))
+        return buffer
+
+    return expand if row.dtype == types.uint16 else lambda row, buffer: row
+
+
+@overload(_write)
+def _write_as(values, row):  # type: ignore[no-untyped-def]
+    def shorten(values, row):  # type: ignore[no-untyped-def]
+        bits = values.view(np.uint32)
+        for k in range(len(row)):
+            odd = uint32(uint32(bits[k] >> uint32(16)) & uint32(1))
+            row[k] = uint32(uint32(bits[k] + uint32(0x7FFF) + odd) >> uint32(16))
+
+    def copy(values, row):  # type: ignore[no-untyped-def]
+        for k in range(len(row)):
+            row[k] = values[k]
+
+    return shorten if row.dtype == types.uint16 else copy
+
+
 @compiled
 def add_statistics(y, sums, squares):  # type: ignore[no-untyped-def]
     """Add the rows of y, and their squares, to ``sums`` and ``squares``, float64 (channels,)."""
     width, channels = y.shape[1], len(sums)
-    plain, squared = np.zeros(width, np.float32), np.zeros(width, np.float32)
+    plain, squared, buffer = np.zeros(width, np.float32), np.zeros(width, np.float32), np.empty(width, np.float32)
     for row in range(len(y)):
-        values = y[row]
+        values = _read(y[row], buffer)
         for k in range(width):
             plain[k] += values[k]
             squared[k] += values[k] * values[k]
@@ -95,15 +130,16 @@ def activate(y, scale, shift, dropout, lengths, shape, factor, pooled):  # type:
 
     lengths : int64 (clips,), real rows of each clip
     """
-    words, z = np.zeros(y.shape[1], np.uint32), np.empty(y.shape[1], np.float32)
+    width = y.shape[1]
+    words, z, buffer = np.zeros(width, np.uint32), np.empty(width, np.float32), np.empty(width, np.float32)
     windows, rows = z.reshape(-1, shape.bands, shape.channels), shape.rows // shape.time  # rows : pooled, of a clip
     for place in range(len(pooled)):
         z[:] = 0
         for time in range(shape.time):
             _next(words, (dropout.offset + place) * ((shape.time + 1) // 2), time, dropout)
             if (place % rows) * shape.time + time < lengths[place // rows]:
-                values = y[place * shape.time + time]
-                for k in range(len(z)):
+                values = _read(y[place * shape.time + time], buffer)
+                for k in range(width):
                     v = values[k] * scale[k] + shift[k]
                     if v < np.float32(0):
                         v = np.float32(0)
@@ -137,7 +173,7 @@ def add_gradients(y, scale, shift, dropout, lengths, shape, factor, gradient, su
     gradient : like pooled
     """
     width = y.shape[1]
-    words, z = np.zeros(width, np.uint32), np.empty(width, np.float32)
+    words, z, buffer = np.zeros(width, np.uint32), np.empty(width, np.float32), np.empty(width, np.float32)
     plain, product = np.zeros(width, np.float32), np.zeros(width, np.float32)
     windows, rows = z.reshape(-1, shape.bands, shape.channels), shape.rows // shape.time
     for place in range(len(gradient)):
@@ -145,7 +181,7 @@ def add_gradients(y, scale, shift, dropout, lengths, shape, factor, gradient, su
         for time in range(shape.time):
             _next(words, (dropout.offset + place) * ((shape.time + 1) // 2), time, dropout)
             if (place % rows) * shape.time + time < lengths[place // rows]:
-                values = y[place * shape.time + time]
+                values = _read(y[place * shape.time + time], buffer)
                 for k in range(width):
                     dz = z[k]
                     if values[k] * scale[k] + shift[k] <= np.float32(0):
@@ -163,13 +199,15 @@ def add_gradients(y, scale, shift, dropout, lengths, shape, factor, gradient, su
 def put_gradients(y, scale, shift, dropout, lengths, shape, factor, gradient, by_y, constant):  # type: ignore[no-untyped-def]
     """Put the convolution's gradient in y's place: dz · scale + y · by_y + constant (float32, like scale)."""
     width = y.shape[1]
-    words, z = np.zeros(width, np.uint32), np.empty(width, np.float32)
+    words, z, buffer = np.zeros(width, np.uint32), np.empty(width, np.float32), np.empty(width, np.float32)
+    result = np.empty(width, np.float32)
     windows, rows = z.reshape(-1, shape.bands, shape.channels), shape.rows // shape.time
     for place in range(len(gradient)):
         _spread(gradient[place], factor, windows)
         for time in range(shape.time):
             _next(words, (dropout.offset + place) * ((shape.time + 1) // 2), time, dropout)
-            values = y[place * shape.time + time]
+            row = y[place * shape.time + time]
+            values = _read(row, buffer)
             if (place % rows) * shape.time + time < lengths[place // rows]:
                 for k in range(width):
                     dz = z[k] * scale[k]
@@ -177,7 +215,8 @@ def put_gradients(y, scale, shift, dropout, lengths, shape, factor, gradient, by
                         dz = np.float32(0)
                     if uint32(words[k] & uint32(0xFFFF)) < dropout.drop:
                         dz = np.float32(0)
-                    values[k] = dz + values[k] * by_y[k] + constant[k]
+                    result[k] = dz + values[k] * by_y[k] + constant[k]
             else:
                 for k in range(width):
-                    values[k] = values[k] * by_y[k] + constant[k]
+                    result[k] = values[k] * by_y[k] + constant[k]
+            _write(result, row)

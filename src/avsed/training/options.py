@@ -91,7 +91,8 @@ class TrainingConfig(Section):
     validations: int = Field(10, ge=0, description="how often the student is scored on validation clips on the way")
     checkpoint_minutes: float = Field(2.0, ge=0, description="minutes between two checkpoints")
     precision: Literal["fp32", "tf32", "bf16"] = Field(
-        "fp32", description="arithmetic on a GPU: single, single with 10-bit mantissas in products, or mixed with bf16"
+        "fp32",
+        description="arithmetic: single; on a GPU with 10-bit mantissas in products; mixed with bf16 (on a CPU in convolutions alone)",
     )
     fused: bool = Field(
         True,

@@ -11,6 +11,7 @@ import torch
 from avsed.config import TrainingConfig
 from avsed.model.batch import Batch
 from avsed.model.crnn import ConvolutionBlock, Crnn, RecurrentEncoder
+from avsed.model.encoders import Convolution
 from avsed.model.fusion import hide
 from avsed.training import distributed, shares
 from avsed.training.augmentation import Augmentation
@@ -45,9 +46,13 @@ class MeanTeacher:
         self.augmentation = Augmentation(
             config.augmentation, time_pool=student.time_pool, seed=seed, deviation=deviation
         )
+        half, cpu = config.precision == "bf16", next(student.parameters()).device.type == "cpu"
+        self._mixed = half and not cpu
         for module in (*self.student.modules(), *self.teacher.modules()):
             if isinstance(module, ConvolutionBlock | RecurrentEncoder):
                 module.fused = config.fused
+            elif isinstance(module, Convolution):
+                module.in_half = half and cpu
         self.optimiser = torch.optim.Adam(student.parameters(), lr=config.learning_rate, fused=True)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.precision != "fp32"
 
@@ -70,7 +75,7 @@ class MeanTeacher:
         if several := distributed.size() > 1:
             torch.manual_seed(derive_seed(self.seed, number, 1 + distributed.rank()))  # each has its own dropout
             seen, taught_from = shares.share(seen), shares.share(taught_from)
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self._mixed):
             with torch.no_grad():
                 taught = self.teacher(taught_from)
             found = self._joined(seen)
