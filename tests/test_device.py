@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avsed.device import free_memory, set_threads
+from avsed.device import free_memory, multiplies_halves, set_threads
 from avsed.features.threads import available_cores
 from avsed.memory import free_host_memory
 
@@ -23,6 +23,15 @@ def test_threads_come_from_the_option_then_the_environment_then_the_machine(monk
         assert set_threads(None) == available_cores()
     finally:
         torch.set_num_threads(1)
+
+
+def test_matrix_units_are_those_that_the_processor_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for told, expected in (({"amx_bf16": True}, True), ({"amx_bf16": False}, False), ({"bf16": False}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda told=told: told, raising=False)
+        assert multiplies_halves(cpu) == expected
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert multiplies_halves(cpu)  # not known: nothing to warn of
 
 
 def test_free_memory_is_what_is_available_within_the_limits(tmp_path: Path) -> None:

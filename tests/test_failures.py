@@ -123,6 +123,15 @@ def test_clips_that_cannot_be_read_are_an_error_or_left_out_and_named(
         commands.train(data, out=tmp_path / "other", settings=[*SMALL, "data.missing=drop"])
 
 
+@pytest.mark.parametrize("units", [True, False])
+def test_half_precision_that_would_be_slow_is_told(
+    units: bool, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units}, raising=False)
+    commands.train(data, out=tmp_path / "run", settings=[*SMALL, "training.precision=bf16"], device="cpu")
+    assert ("bf16 is slow on this device" in capsys.readouterr().err) == (not units)
+
+
 def test_validation_clips_are_looked_at_before_the_training(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -128,7 +128,7 @@ def first_losses(config: TrainingConfig) -> torch.Tensor:
 
 
 def test_mixed_precision_trains_alike() -> None:
-    """On the CPU, which computes the same casts as a GPU, only slowly."""
+    """As a GPU computes it, whose casts the CPU can do, too, and as a CPU does."""
     student = trainer(TrainingConfig()).student
     for block in student.convolutions.blocks:
         block.dropout.p = 0.0
@@ -140,9 +140,7 @@ def test_mixed_precision_trains_alike() -> None:
     torch.testing.assert_close(half, frames, atol=0.02, rtol=0)
     single, mixed = (first_losses(TrainingConfig(steps=10, precision=p)) for p in ("fp32", "bf16"))
     assert torch.isfinite(mixed).all() and not torch.equal(single, mixed)
-    torch.testing.assert_close(
-        mixed[:, 1], single[:, 1], rtol=0.2, atol=0
-    )  # other dropout masks, too: these are alike, not equal
+    torch.testing.assert_close(mixed, single, rtol=0.02, atol=0)
 
 
 def test_the_compiled_blocks_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:

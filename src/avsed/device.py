@@ -52,6 +52,14 @@ def set_threads(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
+def multiplies_halves(device: torch.device) -> bool:
+    """Whether a device has matrix units for bfloat16 (on a CPU AMX, or Arm's), without which that is slower than single precision."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    told = getattr(torch.cpu, "get_capabilities", dict)()  # older versions do not say
+    return bool(told.get("amx_bf16", told.get("bf16", True)))
+
+
 def each(count: int, work: Callable[[int], T], *, device: torch.device | None = None) -> list[T]:
     """``work`` of 0 … count − 1, on a CPU in as many threads as PyTorch may use, each of them computing alone.
 

@@ -17,7 +17,7 @@ from avsed import console
 from avsed.annotations import Events
 from avsed.config import Config
 from avsed.data.folder import Split
-from avsed.device import describe, set_threads
+from avsed.device import describe, multiplies_halves, set_threads
 from avsed.errors import AvsedError
 from avsed.evaluation import Evaluation, evaluate_scores
 from avsed.model.crnn import Crnn, parameter_count
@@ -95,6 +95,8 @@ def train_together(
     threads = set_threads(first.threads)
     device = distributed.own_device(first.device)
     console.note(f"device: {describe(device)}")
+    if first.training.precision == "bf16" and not multiplies_halves(device):
+        console.warn("training.precision: bf16 is slow on this device, which has no matrix units for it: take fp32")
     runs = {Run(out): config for out, config in zip(outs, configs, strict=True)}
     found: dict[Run, Trained | AvsedError] = {}
 
