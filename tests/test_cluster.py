@@ -21,6 +21,7 @@ from fakes import RATE, sine, write
 from avsed import commands
 from avsed.cluster import AGAIN, Answer, Tasks
 from avsed.errors import AvsedError, ConfigError
+from avsed.features.cluster import MOST, Chunk, _halves
 from avsed.features.efficientat import WIDTHS
 from avsed.features.mobilenet import MobileNet
 from avsed.features.store import FeatureStore
@@ -254,7 +255,27 @@ def test_a_task_begins_anew_until_it_is_given_up() -> None:
     assert found[0] == Answer(7, "7")
     assert found[1] == Answer(8, None, "KilledWorker: it died with 4 workers", True)
     assert found[2].task == 9 and not found[2].lost and "is its scheduler still there?" in found[2].reason
-    assert local.names[:4] == ["0-0", "0-1", "1-0", "1-1"]
+    assert len(set(local.names)) == len(local.names)
+
+
+def test_of_a_chunk_that_is_lost_only_the_clip_to_blame_is_given_up() -> None:
+    names = ("logmel",)
+    chunk = Chunk(tuple(range(MOST)), names)
+
+    class Deadly(Lost):
+        """Workers are lost with clip 5."""
+
+        def submit(self, function: Callable[..., Any], told: Any, name: str) -> Any:
+            self.fate = iter(["lost" if 5 in told else "finished"])
+            return super().submit(function, told, name)
+
+    local = Deadly()
+    tasks = Tasks(local, len, [chunk], told=lambda chunk: chunk.clips, most=1, parts=_halves)  # type: ignore[arg-type]
+    found: list[Answer[Chunk]] = []
+    while tasks:
+        found += tasks.ended()
+    assert [answer.task.clips for answer in found if answer.lost] == [(5,)]
+    assert sorted(clip for answer in found for clip in answer.task.clips) == list(range(MOST))
 
 
 def test_a_scheduler_file_that_is_not_there_is_named(home: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Barrier
@@ -56,7 +56,7 @@ def multiplies_halves(device: torch.device) -> bool:
     """Whether a device has matrix units for bfloat16 (on a CPU AMX, or Arm's), without which that is slower than single precision."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    told = getattr(torch.cpu, "get_capabilities", dict)()  # older versions do not say
+    told: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions do not say
     return bool(told.get("amx_bf16", told.get("bf16", True)))
 
 

@@ -77,7 +77,7 @@ def extract_on_cluster(
 
     names : of extractors; config : with their options
 
-    A clip that cannot be read is listed and stops nothing, and so is one whose workers are lost again and again.
+    A clip that cannot be read is listed and stops nothing, and so is one that workers are lost with again and again.
 
     Raises AvsedError, naming the worker, if it cannot extract (weights are missing, say) or does not have the recordings that are
     here, or if this store cannot be written, Stopped after SIGINT or SIGTERM. What is computed by then is kept.
@@ -96,6 +96,7 @@ def extract_on_cluster(
                 chunks,
                 told=lambda chunk: _told(work.run, chunk, config),
                 most=AHEAD,
+                parts=_halves,
                 beacon=seen.name,
             )
             while tasks and not (stop or work.problem):
@@ -123,6 +124,12 @@ def _chunks(run: Run, missing: Sequence[int], slots: int) -> Iterator[Chunk]:
     for names, clips in alike.items():
         for first in range(0, len(clips), size):
             yield Chunk(tuple(clips[first : first + size]), names)
+
+
+def _halves(chunk: Chunk) -> list[Chunk]:
+    """Of a chunk that is lost: perhaps one clip of it is to blame."""
+    middle = len(chunk.clips) // 2
+    return [chunk._replace(clips=part) for part in (chunk.clips[:middle], chunk.clips[middle:]) if part]
 
 
 def _told(run: Run, chunk: Chunk, config: Config) -> dict[str, Any]:
