@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fakes import RATE, sine, write
+from waiting import PATIENCE, end, until
 
 from avsed import commands
 from avsed.cluster import AGAIN, Answer, Tasks
@@ -32,7 +35,6 @@ distributed = pytest.importorskip("distributed", reason="Dask is not installed")
 psutil = pytest.importorskip("psutil", reason="psutil, which comes with Dask, is not installed")
 
 WEAK, TEST = 18, 2
-PATIENCE = 300  # seconds, on a busy machine
 SETTINGS = ("data.labels=[Dog]", "threads=1", "extractors.efficientat.size=mn01")
 
 
@@ -61,26 +63,28 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Two worker processes, with a cache of their own."""
-    folder = tmp_path_factory.mktemp("cluster")
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Any]:
+    """Two worker processes, with a cache of their own.
+
+    Each test has a cluster of its own: in the place of a killed worker there may come no other one, since a LocalCluster gives up
+    those that do not within 15 seconds.
+    """
     with distributed.LocalCluster(
         2,
         threads_per_worker=1,
         dashboard_address=None,
-        local_directory=str(folder / "scratch"),
-        env={"AVSED_CACHE": str(folder / "cache")},
+        local_directory=str(tmp_path / "scratch"),
+        env={"AVSED_CACHE": str(tmp_path / "theirs")},
     ) as local:
-        local.cache = folder / "cache"
+        local.wait_for_workers(2, timeout=PATIENCE)
         yield local
 
 
 @pytest.fixture
-def theirs(cluster: Any) -> Path:
+def theirs(cluster: Any, tmp_path: Path) -> Path:
     """The workers' cache, empty."""
-    shutil.rmtree(cluster.cache, ignore_errors=True)
-    return Path(cluster.cache)
+    return tmp_path / "theirs"
 
 
 def settings(home: Path) -> list[str]:
@@ -93,14 +97,6 @@ def extract(home: Path, cache: Path, *features: str, root: Path | None = None, *
         patch.setenv("AVSED_CACHE", str(cache))
         data = root or home / "data"
         return commands.extract(data, features=features, settings=settings(home), device="cpu", **how).to_dict()
-
-
-def until(what: Callable[[], Any]) -> Any:
-    began = time.monotonic()
-    while not (found := what()):
-        assert time.monotonic() - began < PATIENCE, "it never came"
-        time.sleep(0.01)
-    return found
 
 
 def stored(cache: Path) -> dict[str, tuple[Any, bytes]]:
@@ -125,6 +121,33 @@ def extracting() -> list[Any]:
     return found
 
 
+@contextmanager
+def suspended(process: Any) -> Iterator[None]:
+    process.suspend()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
+
+
+def gone(process: Any) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def asked(process: Any) -> bool:
+    """Whether a worker has asked a process of its own to stop: it holds the other end of the process's input no more."""
+    pipe = Path(f"/proc/{process.pid}/fd/0").readlink()
+    for file in Path(f"/proc/{process.ppid()}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has just been closed
+            if file.readlink() == pipe:
+                return False
+    return True
+
+
 def lasting(told: dict[str, Any]) -> dict[str, Any]:
     """What is told of an extraction, without its time."""
     own = {name: dict(split) for name, split in told["splits"].items()}
@@ -140,20 +163,23 @@ def test_a_lost_worker_s_clips_are_extracted_by_another(
 ) -> None:
     features = ("logmel",) if shared else ("logmel", "efficientat")
     ours, local = theirs if shared else tmp_path / "ours", tmp_path / "local"
+    over = threading.Event()
 
     def lose() -> None:
         """Kill a worker that extracts, when the other one's features are there."""
-        process = until(extracting)[0]
-        process.suspend()
-        until(lambda: stored(theirs))
-        process.parent().kill()
-        process.resume()
-        process.wait(PATIENCE)  # it ends by itself
+        process = until(extracting, over)[0]
+        with suspended(process):
+            until(lambda: stored(theirs), over)
+            process.parent().kill()
+        until(lambda: gone(process))  # it ends by itself
 
     with ThreadPoolExecutor(1) as pool:
         lost = pool.submit(lose)
-        told = extract(home, ours, *features, scheduler=cluster.scheduler_address)
-        lost.result(0)
+        try:
+            told = extract(home, ours, *features, scheduler=cluster.scheduler_address)
+        finally:
+            over.set()
+        lost.result()
     assert lasting(told) == lasting(extract(home, local, *features, workers=1))
     weak = told["splits"]["weak"]
     assert (weak["extracted"], len(weak["failures"]), len(weak["absent"]["audio"])) == (WEAK - 2, 1, 1)
@@ -167,6 +193,10 @@ def test_a_lost_worker_s_clips_are_extracted_by_another(
         assert (again["weak"]["extracted"], again["weak"]["cached"], again["test"]["workers"]) == (0, WEAK - 2, 0)
 
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks at /proc")
+
+
+@needs_proc
 def test_ctrl_c_keeps_what_is_done(home: Path, cluster: Any, theirs: Path, tmp_path: Path) -> None:
     words = [home / "data", "--features", "logmel", "--scheduler", cluster.scheduler_address]
     words += [f"--set={setting}" for setting in settings(home)]
@@ -177,13 +207,15 @@ def test_ctrl_c_keeps_what_is_done(home: Path, cluster: Any, theirs: Path, tmp_p
         text=True,
         env=os.environ | {"AVSED_CACHE": str(ours)},
     )
-    held = until(extracting)[0]
-    held.suspend()
-    until(lambda: stored(ours))  # of the other worker
-    process.send_signal(signal.SIGINT)
-    time.sleep(1)
-    held.resume()
-    said = process.communicate(timeout=PATIENCE)[1]
+    try:
+        held = until(extracting, process)[0]
+        with suspended(held):
+            until(lambda: stored(ours), process)  # of the other worker
+            process.send_signal(signal.SIGINT)
+            until(lambda: asked(held), process)
+        said = process.communicate(timeout=PATIENCE)[1]
+    finally:
+        end(process)
     assert process.returncode == 130 and f"of {WEAK} clips to do; the same command goes on" in said, said
     kept = stored(ours)
     assert 0 < len(kept) < WEAK - 2 and not extracting()
@@ -191,7 +223,7 @@ def test_ctrl_c_keeps_what_is_done(home: Path, cluster: Any, theirs: Path, tmp_p
     assert (weak["cached"], weak["extracted"]) == (len(kept), WEAK - 2 - len(kept))
 
 
-@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs a path that differs between processes")
+@needs_proc
 def test_recordings_that_a_worker_lacks_are_no_failed_recordings(
     home: Path, cluster: Any, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
