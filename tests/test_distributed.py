@@ -10,16 +10,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from holding import Holds
 from runs import train_loop
 from safetensors.torch import load_file, save_file
 from test_strong import AUGMENTED
 from test_training import SMALL, clips, weights
+from waiting import PATIENCE, end, until
 
 from avsed import commands
 from avsed.cli.app import app
@@ -43,7 +44,6 @@ CASES = {
     "no labels": PLAIN,  # the second of two processes has one clip, without labels
 }
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-PATIENCE = 300  # seconds, on a busy machine
 
 
 def training_clips() -> TrainingClips:
@@ -153,14 +153,22 @@ def test_what_several_processes_began_one_ends(tmp_path: Path, monkeypatch: pyte
         "threads=1",
     ]
     words = ["-m", "avsed.cli", "train", str(data), "--out", str(run.folder), *(f"--set={text}" for text in settings)]
-    process = subprocess.Popen([*TORCHRUN, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    began = time.monotonic()
-    while process.poll() is None and time.monotonic() - began < PATIENCE:
-        if run.log.is_file() and "validation" in run.log.read_text():
-            break
-        time.sleep(0.02)
-    process.terminate()
-    said = process.communicate(timeout=PATIENCE)[0]
+    (tmp_path / "holds").mkdir()
+    holds = Holds(tmp_path / "holds")
+    try:
+        with holds(run.folder):
+            process = subprocess.Popen(
+                [*TORCHRUN, *words],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=os.environ | holds.environment,
+            )
+            until(lambda: run.log.is_file() and "validation" in run.log.read_text(), process)
+            process.terminate()
+            said = process.communicate(timeout=PATIENCE)[0]
+    finally:
+        end(process)
     assert process.returncode, said
     assert said.count("stopped after step") == said.count("device: cpu") == 1, said
     assert run.about()["processes"] == 2 and not run.system.is_file()

@@ -8,14 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from holding import STEP, Holds
 from safetensors.torch import load_file
+from waiting import PATIENCE, end, runs, until
 
 from avsed import commands
 from avsed.config import Config, load_config
@@ -28,7 +29,6 @@ from avsed.training.loop import Interrupted
 from avsed.training.train import Trained, train_together
 
 STEPS = 60
-PATIENCE = 300  # seconds, on a busy machine
 CONFIG = f"""
 data: {{labels: {json.dumps(LABELS)}}}
 training: {{steps: {STEPS}, weak_batch: 2, unlabelled_batch: 1, validations: 1, checkpoint_minutes: 0}}
@@ -65,20 +65,34 @@ ALONE = (
 """The same command, on a disk that no worker sees."""
 
 
-def begin(home: Path, out: Path, *words: str, command: tuple[str, ...] = COMMAND) -> subprocess.Popen[str]:
-    given = ["study", str(home / "c.yaml"), "--data", str(home / "data"), "--out", str(out), *words]
-    return subprocess.Popen(
-        [sys.executable, *command, *given], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+@pytest.fixture
+def holds(tmp_path_factory: pytest.TempPathFactory) -> Holds:
+    return Holds(tmp_path_factory.mktemp("holds"))
 
 
-def until(what: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    began = time.monotonic()
-    while not what():
-        if process is not None and process.poll() is not None:
-            pytest.fail(f"ended too early: {process.communicate()[0]}")
-        assert time.monotonic() - began < PATIENCE, "it never came"
-        time.sleep(0.02)
+Begin = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def begin(home: Path, holds: Holds) -> Iterator[Begin]:
+    """Starts a study in a process, of which nothing is left after the test."""
+    begun = []
+
+    def start(out: Path, *words: str, command: tuple[str, ...] = COMMAND) -> subprocess.Popen[str]:
+        given = ["study", str(home / "c.yaml"), "--data", str(home / "data"), "--out", str(out), *words]
+        process = subprocess.Popen(
+            [sys.executable, *command, *given],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | holds.environment,
+        )
+        begun.append(process)
+        return process
+
+    yield start
+    for process in begun:
+        end(process)
 
 
 def steps(run: Path) -> int:
@@ -91,12 +105,13 @@ def trainer(run: Path) -> int:
     return int((run / "lock").read_text().split()[1])
 
 
-def test_killed_and_gone_on_with_and_extended(home: Path, tmp_path: Path) -> None:
+def test_killed_and_gone_on_with_and_extended(home: Path, tmp_path: Path, begin: Begin, holds: Holds) -> None:
     """SIGKILL to a training, to the study, and Ctrl-C; what is done stays as it is, the rest ends as if nothing had happened."""
     out, first, second = tmp_path / "s", tmp_path / "s/runs/spectral/0", tmp_path / "s/runs/wide/0"
-    process = begin(home, out, "--workers", "2")
-    until(lambda: steps(first) >= 20, process)
-    os.kill(trainer(first), signal.SIGKILL)
+    with holds(first):
+        process = begin(out, "--workers", "2")
+        until(lambda: steps(first) == STEP, process)
+        os.kill(trainer(first), signal.SIGKILL)
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, said  # the other one is done, and the table made
     assert f"failed: spectral/0: ended by SIGKILL (was there too little memory?) (see {first / 'train.log'})" in said
@@ -106,18 +121,19 @@ def test_killed_and_gone_on_with_and_extended(home: Path, tmp_path: Path) -> Non
     def resumed(times: int) -> bool:
         return (first / "train.log").read_text().count("going on from step") == times
 
-    process = begin(home, out, "--seeds", "2")
-    until(lambda: resumed(1), process)
-    child = trainer(first)
-    process.kill()
-    process.communicate()
-    until(lambda: not Path(f"/proc/{child}").exists())  # it stops by itself
-    assert 10 <= steps(first) < STEPS
+    with holds(first):
+        process = begin(out, "--seeds", "2")
+        until(lambda: resumed(1), process)
+        child = trainer(first)
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+        until(lambda: not runs(child))  # it stops by itself
+        assert 10 <= steps(first) < STEPS
 
-    process = begin(home, out, "--seeds", "2")
-    until(lambda: resumed(2), process)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=PATIENCE)
+        process = begin(out, "--seeds", "2")
+        until(lambda: resumed(2), process)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "the same command goes on" in said, said
 
     found = study(home / "c.yaml", out=out, data=home / "data", seeds=2, workers=2)
@@ -144,43 +160,45 @@ def test_one_that_fails_stops_no_other(home: Path, tmp_path: Path) -> None:
     assert "wild/0 failed" in (tmp_path / "s/table.md").read_text()
 
 
-def test_several_in_one_process_end_as_each_alone(home: Path, tmp_path: Path) -> None:
+def test_several_in_one_process_end_as_each_alone(home: Path, tmp_path: Path, begin: Begin, holds: Holds) -> None:
     """Killed in mid-training, gone on with; one of them was begun alone, so they are not at the same step."""
     given = ("--settings", "spectral", "--seeds", "3", "--together", "3")
-    runs = [tmp_path / f"s/runs/spectral/{seed}" for seed in range(3)]
-    process = begin(home, tmp_path / "s", "--settings", "spectral")
-    until(lambda: steps(runs[0]) >= 20, process)
-    os.kill(trainer(runs[0]), signal.SIGKILL)
+    folders = [tmp_path / f"s/runs/spectral/{seed}" for seed in range(3)]
+    with holds(folders[0]):
+        process = begin(tmp_path / "s", "--settings", "spectral")
+        until(lambda: steps(folders[0]) == STEP, process)
+        os.kill(trainer(folders[0]), signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
-    process = begin(home, tmp_path / "s", *given)
-    until(lambda: steps(runs[2]) >= 20, process)
-    assert len({trainer(run) for run in runs}) == 1
-    os.kill(trainer(runs[0]), signal.SIGKILL)
+    with holds(folders[2]):
+        process = begin(tmp_path / "s", *given)
+        until(lambda: steps(folders[2]) == STEP, process)
+        assert len({trainer(folder) for folder in folders}) == 1
+        os.kill(trainer(folders[0]), signal.SIGKILL)
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2 and "ended by SIGKILL" in said, said
-    process = begin(home, tmp_path / "s", *given)
+    process = begin(tmp_path / "s", *given)
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
-    for run in runs[1:]:
-        assert "trained together with spectral/0" in (run / "train.log").read_text()
-    commands.train(home / "data", out=tmp_path / "whole", config=runs[1] / "config.yaml")
+    for folder in folders[1:]:
+        assert "trained together with spectral/0" in (folder / "train.log").read_text()
+    commands.train(home / "data", out=tmp_path / "whole", config=folders[1] / "config.yaml")
     whole = load_file(tmp_path / "whole/system.safetensors")
-    assert all(whole[name].equal(value) for name, value in load_file(runs[1] / "system.safetensors").items())
+    assert all(whole[name].equal(value) for name, value in load_file(folders[1] / "system.safetensors").items())
 
 
 def test_what_fails_among_several_is_named_and_stops_no_other(home: Path, tmp_path: Path) -> None:
     given = {"out": tmp_path / "s", "data": home / "data", "settings": ["spectral"], "overrides": ["training.steps=4"]}
     study(home / "c.yaml", seeds=1, **given)  # type: ignore[arg-type]
-    runs = [tmp_path / f"s/runs/spectral/{seed}" for seed in range(5)]
+    folders = [tmp_path / f"s/runs/spectral/{seed}" for seed in range(5)]
     for seed in range(1, 4):  # made to look as if it had been trained, too
-        shutil.copytree(runs[0], runs[seed])
-        config = runs[seed] / "config.yaml"
+        shutil.copytree(folders[0], folders[seed])
+        config = folders[seed] / "config.yaml"
         config.write_text(config.read_text().replace("seed: 0", f"seed: {seed}"))
-        shutil.rmtree(runs[seed] / "results")
+        shutil.rmtree(folders[seed] / "results")
     for seed in (2, 3):  # but 1 has to be scored alone
-        (runs[seed] / "system.safetensors").unlink()
-    (runs[2] / "checkpoint.safetensors").write_bytes(b"no checkpoint")
-    (runs[3] / "run.json").write_text("{")
+        (folders[seed] / "system.safetensors").unlink()
+    (folders[2] / "checkpoint.safetensors").write_bytes(b"no checkpoint")
+    (folders[3] / "run.json").write_text("{")
     found = study(home / "c.yaml", seeds=5, together=5, **given)  # type: ignore[arg-type]
     assert isinstance(found, Studied) and list(found.failures) == ["spectral/2", "spectral/3"]
     assert "cannot read the checkpoint" in found.failures["spectral/2"]
@@ -227,9 +245,9 @@ def test_a_signal_while_a_trained_system_is_validated_is_not_lost(
     assert stopped.value.exit_status == 143
 
 
-def test_what_another_process_trains_is_waited_for(home: Path, tmp_path: Path) -> None:
+def test_what_another_process_trains_is_waited_for(tmp_path: Path, begin: Begin) -> None:
     given = ("--set", "training.steps=8", "--settings", "spectral")
-    both = [begin(home, tmp_path / "s", *given) for _ in range(2)]
+    both = [begin(tmp_path / "s", *given) for _ in range(2)]
     said = [process.communicate(timeout=PATIENCE)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     log = (tmp_path / "s/runs/spectral/0/train.log").read_text()
@@ -237,23 +255,29 @@ def test_what_another_process_trains_is_waited_for(home: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["a shared disk", "disks of their own"])
-def test_a_lost_worker_s_training_runs_again(home: Path, tmp_path: Path, shared: bool) -> None:
+def test_a_lost_worker_s_training_runs_again(
+    home: Path, tmp_path: Path, begin: Begin, holds: Holds, shared: bool
+) -> None:
     distributed = pytest.importorskip("distributed", reason="Dask is not installed")
     psutil = pytest.importorskip("psutil")
+    held = Path("spectral/0")
 
-    def victim() -> bool:
-        """Kill the worker of the first training that is under way."""
-        for run in tmp_path.rglob("log.jsonl"):
-            if steps(run.parent) >= 10:
-                os.kill(psutil.Process(trainer(run.parent)).ppid(), signal.SIGKILL)
-                return True
-        return False
+    def victim() -> Path | None:
+        """The folder of the training that stands still, wherever it lies."""
+        places = (Path(place) for place, _, files in os.walk(tmp_path) if "log.jsonl" in files)
+        return next((place for place in places if place.parts[-2:] == held.parts and steps(place) == STEP), None)
 
     scratch = str(tmp_path / "workers")
-    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, local_directory=scratch) as local:
+    with distributed.LocalCluster(
+        2, threads_per_worker=1, dashboard_address=None, local_directory=scratch, env=holds.environment
+    ) as local:
+        local.wait_for_workers(2, timeout=PATIENCE)
         words = ("--scheduler", local.scheduler_address)
-        process = begin(home, tmp_path / "s", *words, command=COMMAND if shared else ALONE)
-        until(victim, process)
+        with holds(held):
+            process = begin(tmp_path / "s", *words, command=COMMAND if shared else ALONE)
+            child = trainer(until(victim, process))
+            os.kill(psutil.Process(child).ppid(), signal.SIGKILL)
+            until(lambda: not runs(child))  # it stops by itself
         said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     found = study(home / "c.yaml", out=tmp_path / "s", data=home / "data", table_only=True)

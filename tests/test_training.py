@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import pytest
 import torch
 from runs import train_loop
 from safetensors.torch import load_file
+from waiting import PATIENCE, end, until
 
 from avsed.config import ModelConfig, TrainingConfig
 from avsed.data.bank import FeatureBank, ShuffledStream, StreamBank
@@ -284,12 +285,14 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import torch
 torch.set_num_threads(1)
+import holding
 from avsed.config import Config
 from avsed.features.logmel import LogMelParameters
 from test_training import SMALL, clips, trainer, TrainingConfig, Run, train_loop
 config = TrainingConfig(steps=400, weak_batch=3, unlabelled_batch=2, checkpoint_minutes=0)
 run = Run(sys.argv[1])
 run.begin(Config(features=LogMelParameters(bands=8), model=SMALL, training=config))
+holding.hold(int(sys.argv[3]), lambda folder: True)
 train_loop(trainer(config), clips(), run, validate=None)
 """
 
@@ -304,29 +307,36 @@ def test_a_training_killed_twice_ends_in_the_same_weights_bit_for_bit(tmp_path: 
     run = Run(tmp_path / "killed")
     command = [sys.executable, "-c", CHILD, str(run.folder), str(Path(__file__).parent)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def logged() -> list[int]:
+        return [json.loads(line)["step"] for line in run.log.read_text().splitlines()] if run.log.is_file() else []
+
+    def further(step: int) -> bool:
+        return max(logged(), default=0) >= step
+
     reached = 0
-    for _ in range(2):
-        child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-        before = run.checkpoint.read_bytes() if run.checkpoint.is_file() else b""
-        while child.poll() is None and (not run.checkpoint.is_file() or run.checkpoint.read_bytes() == before):
-            time.sleep(0.01)
-        time.sleep(0.15)
-        child.send_signal(how)
-        assert child.wait() != 0, "the training ended before it was killed"
+    for hold in (200, 300):  # it goes no further by itself
+        child = subprocess.Popen([*command, str(hold)], env=environment, stderr=subprocess.DEVNULL, text=True)
+        try:
+            until(partial(further, reached + 50), child)
+            child.send_signal(how)
+            assert child.wait(PATIENCE) != 0
+        finally:
+            end(child)
         state = trainer(config)
         step = load_checkpoint(
             run.checkpoint, student=state.student, teacher=state.teacher, optimiser=state.optimiser
         ).step
-        assert reached < step < 400
+        assert reached < step <= hold + 1
         reached = step
     (run.folder / f".checkpoint-{'0' * 32}.safetensors").touch()  # as SIGKILL may leave it
-    assert subprocess.run(command, env=environment, stderr=subprocess.DEVNULL).returncode == 0
+    assert subprocess.run([*command, "400"], env=environment, stderr=subprocess.DEVNULL).returncode == 0
 
     ended = trainer(config)
     load_checkpoint(run.checkpoint, student=ended.student, teacher=ended.teacher, optimiser=ended.optimiser)
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(ended)[name]), name
-    steps = [json.loads(line)["step"] for line in run.log.read_text().splitlines()]
+    steps = logged()
     assert steps == sorted(set(steps))
     assert steps[-1] == 400
     assert not list(run.folder.glob(".*"))
