@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import av
 import numpy as np
 import pytest
+from waiting import PATIENCE, end, runs, until
 
 from avsed.errors import AvsedError, CheckpointError, MediaError
 from avsed.features.bookkeeping import ExtractionResult
@@ -440,39 +441,27 @@ if __name__ == "__main__":
 """
 
 
+Running = Callable[[], tuple[subprocess.Popen[str], set[int]]]
+
+
 @pytest.fixture
-def running(media: Path, store: FeatureStore, tmp_path: Path) -> Callable[[], tuple[subprocess.Popen[str], set[int]]]:
+def running(media: Path, store: FeatureStore, tmp_path: Path) -> Iterator[Running]:
     """Starts an extraction as a process group of its own; gives it and its workers when the first clips are stored."""
+    begun = []
 
     def start() -> tuple[subprocess.Popen[str], set[int]]:
         script = tmp_path / "script.py"
         script.write_text(SCRIPT)
         command = [sys.executable, str(script), str(media), str(store.folder), str(Path(__file__).parent)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        deadline = time.monotonic() + 30
-        while len(stored_files(store)) < 4:
-            assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
-            time.sleep(0.02)
+        begun.append(process)
+        until(lambda: len(stored_files(store)) >= 4, process)
         found = [store.find("probe-1", path.stem) for path in stored_files(store)]
         return process, {int(stored.load().values[0, 0]) for stored in found if stored is not None}
 
-    return start
-
-
-def gone(processes: set[int]) -> bool:
-    deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{process}/cmdline").exists() and running_still(process) for process in processes):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def running_still(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
+    yield start
+    for process in begun:
+        end(process)
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
@@ -480,14 +469,14 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="lo
 
 @needs_proc
 def test_ctrl_c_ends_all_quietly_and_keeps_what_is_done(
-    running: Callable[[], tuple[subprocess.Popen[str], set[int]]], store: FeatureStore, clips: list[tuple[str, Path]]
+    running: Running, store: FeatureStore, clips: list[tuple[str, Path]]
 ) -> None:
     process, workers = running()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    messages = process.communicate(timeout=10)[1]
+    messages = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == -signal.SIGINT or "KeyboardInterrupt" in messages
     assert messages.count("Traceback") == 1, messages  # the parent's only
-    assert gone(workers)
+    until(lambda: not any(map(runs, workers)))
     kept = len(stored_files(store))
     assert 4 <= kept < MANY
     result = extract(clips, Probe(), store, workers=1)
@@ -496,12 +485,13 @@ def test_ctrl_c_ends_all_quietly_and_keeps_what_is_done(
 
 @needs_proc
 def test_killing_the_parent_leaves_whole_files_and_no_processes(
-    running: Callable[[], tuple[subprocess.Popen[str], set[int]]], store: FeatureStore, clips: list[tuple[str, Path]]
+    running: Running, store: FeatureStore, clips: list[tuple[str, Path]]
 ) -> None:
     process, workers = running()
     process.kill()
     process.wait()
-    assert workers and gone(workers)
+    assert workers
+    until(lambda: not any(map(runs, workers)))
     kept = len(stored_files(store))
     result = extract(clips, Probe(), store, workers=1)
     assert (result.cached, result.done, result.replaced) == (kept, MANY - kept, ())
@@ -513,7 +503,7 @@ def test_two_extractions_may_fill_one_store_at_a_time(store: FeatureStore, media
     command = [sys.executable, str(script), str(media), str(store.folder), str(Path(__file__).parent)]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in both:
-        messages = process.communicate(timeout=60)[1]
+        messages = process.communicate(timeout=PATIENCE)[1]
         assert process.returncode == 0, messages
     names = [path.name for path in store.folder.rglob("*") if path.is_file()]
     assert len(stored_files(store)) == MANY and not [name for name in names if name.startswith(".")]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from runs import keep_evaluation, noisy_scores
+from waiting import end
 
 from avsed.annotations import Event, Events
 from avsed.comparing import compare
@@ -348,17 +347,19 @@ def test_what_a_worker_returns_becomes_the_run(tmp_path: Path) -> None:
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     (unit,) = plan(tmp_path, "study: {settings: [spectral], seeds: 1}").units
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom avsed.config import Config\nfrom avsed.study.units import Unit\n"
-        "with Unit(Path(sys.argv[1]), 'spectral', Config()).held() as mine:\n print(mine, flush=True); time.sleep(60)"
+        "import sys\nfrom pathlib import Path\nfrom avsed.config import Config\nfrom avsed.study.units import Unit\n"
+        "with Unit(Path(sys.argv[1]), 'spectral', Config()).held() as mine:\n print(mine, flush=True); sys.stdin.read()"
     )
     assert not unit.busy
-    other = subprocess.Popen([sys.executable, "-c", code, str(unit.root)], stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None and other.stdout.readline() == "True\n"
-    assert unit.busy and unit.run.lock.read_text().split()[1] == str(other.pid)
-    with unit.held() as mine:
-        assert not mine
-    os.kill(other.pid, signal.SIGKILL)
-    other.wait()
+    command = [sys.executable, "-c", code, str(unit.root)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
+        assert unit.busy and unit.run.lock.read_text().split()[1] == str(other.pid)
+        with unit.held() as mine:
+            assert not mine
+    finally:
+        end(other)  # by SIGKILL
     with unit.held() as mine:
         assert mine and unit.busy
     assert not unit.busy
