@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -235,6 +236,33 @@ def test_recordings_that_a_worker_lacks_are_no_failed_recordings(
     ) as told:
         extract(home, tmp_path / "ours", "logmel", **given)
     assert "(cannot be read: No such file or directory)" in str(told.value)
+
+
+@pytest.fixture
+def elsewhere(home: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the data and the ear, where the workers find them under the path of the real ones."""
+    there = tmp_path / "there"
+    shutil.copytree(home, there)
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.run(os.chdir, str(there))
+    monkeypatch.chdir(home)
+    return there
+
+
+@needs_proc
+def test_another_recording_in_a_worker_s_place_is_named(cluster: Any, elsewhere: Path, tmp_path: Path) -> None:
+    write(elsewhere / "data/weak/weak00.mkv", sound=sine(0.5, 3000))
+    here = Path("/proc/self/cwd")
+    with pytest.raises(AvsedError, match=r"cwd/data/weak/weak00\.mkv: the worker tcp://.* has another file there"):
+        extract(here, tmp_path / "ours", "logmel", root=here / "data", scheduler=cluster.scheduler_address)
+
+
+@needs_proc
+def test_another_extractor_on_a_worker_is_named(cluster: Any, elsewhere: Path, tmp_path: Path) -> None:
+    torch.save(MobileNet(WIDTHS["mn01"]).state_dict(), elsewhere / "ear.pt")
+    here = Path("/proc/self/cwd")
+    with pytest.raises(AvsedError, match=r"the worker tcp://.* computes efficientat.*, but efficientat.* is wanted"):
+        extract(here, tmp_path / "ours", "efficientat", root=here / "data", scheduler=cluster.scheduler_address)
 
 
 def test_a_study_s_features_may_take_many_processes(home: Path, cluster: Any, theirs: Path) -> None:
