@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import signal
@@ -13,30 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
+from runs import TWO_STEPS as SMALL
 
-import avsed.demo
 from avsed import cli, commands
-from avsed.annotations import Event
-from avsed.config import MetricsConfig
 from avsed.data.demo import LABELS, Recipe, generate
 from avsed.detector import Detector
-from avsed.errors import AnnotationError, AvsedError, CheckpointError, ConfigError, MediaError
-from avsed.evaluation import Evaluation, evaluate_events
+from avsed.errors import AnnotationError, AvsedError, CheckpointError, MediaError
 from avsed.run import Run
 from avsed.scores import read_scores
 from avsed.tables import read_events
 from avsed.training.loop import Interrupted
-
-SMALL = (
-    "training.steps=2",
-    "training.weak_batch=2",
-    "training.unlabelled_batch=0",
-    "training.validations=0",
-    "model={channels: [4], pools: [[4, 128]], hidden: 4, layers: 1}",
-    "threads=1",
-    f"data.labels={json.dumps(LABELS)}",
-)
 
 
 @pytest.fixture(scope="module")
@@ -177,38 +162,6 @@ def test_extract_lists_what_is_missing_or_unknown(data: Path) -> None:
     assert any("unknown label 'Dgo'" in str(line) for line in unknown.render())
 
 
-# --- score ---
-
-
-def write(path: Path, *rows: str) -> Path:
-    path.write_text("\n".join(["filename\tonset\toffset\tevent_label", *rows]) + "\n")
-    return path
-
-
-def test_score_tells_what_is_odd_about_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    reference = write(tmp_path / "r.tsv", "a\t0\t2\tDog", "a\t1\t3\tDog", "a\t0\t2\tDog")
-    estimate = write(tmp_path / "e.tsv", "a\t0\t2\tDog", "a\t0\t2\tDog")
-    found = commands.score(reference, estimate)
-    told = capsys.readouterr().err
-    assert "r.tsv:4: a: the same event as in line 2; dropped" in told
-    assert "r.tsv:3: a: Dog at 1 s begins before" in told
-    assert (found.event.micro.reference, found.event.micro.estimated, found.event.micro.correct) == (2, 2, 1)
-    assert isinstance(next(found.render()), str)
-    many = write(tmp_path / "m.tsv", *(f"a\t{n}\t{n + 2}\tDog" for n in range(50)))
-    commands.score(many, estimate)
-    assert "… and 30 more" in capsys.readouterr().err  # 49 overlaps in the reference, one in the estimate
-    write(tmp_path / "bad.tsv", "a\t2\t1\tDog")
-    with pytest.raises(AnnotationError, match=r"bad\.tsv:2"):
-        commands.score(reference, tmp_path / "bad.tsv")
-
-
-def test_score_needs_to_know_the_classes(tmp_path: Path) -> None:
-    silent = write(tmp_path / "r.tsv", "a\t\t\t")
-    with pytest.raises(AnnotationError, match=r"r\.tsv: no events.*--set 'data\.labels="):
-        commands.score(silent, silent)
-    assert commands.score(silent, silent, settings=["data.labels=[Dog]"]).event.micro.reference == 0
-
-
 # --- predict ---
 
 
@@ -273,35 +226,6 @@ def test_the_shortest_recording_is_one_sample(home: Path, tmp_path: Path) -> Non
     assert found.scores.frames.shape == (1, len(LABELS))
 
 
-# --- the table ---
-
-
-def evaluation(*labels: str) -> Evaluation:
-    reference = {"a": [Event(0.0, 1.0, label) for label in labels]}
-    return evaluate_events(reference, reference, labels=labels, metrics=MetricsConfig())
-
-
-def printed(found: Evaluation, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width, soft_wrap=True)
-    for part in found.render():
-        console.print(part)
-    return console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def test_the_table_fits_the_terminal() -> None:
-    found = evaluation("Electric_shaver_toothbrush", "Alarm_bell_ringing")
-    wide, narrow = printed(found, 120), printed(found, 80)
-    assert "precision" in wide and "precision" not in narrow
-    for text in (wide, narrow):
-        assert "Electric_shaver_toothbrush" in text and "…" not in text
-        assert max(map(len, text.splitlines())) <= 120
-    assert max(map(len, narrow.splitlines())) <= 80
-
-
-def test_a_class_may_be_called_anything() -> None:
-    assert "Dog [/x]" in printed(evaluation("Dog [/x]", "[red]"), 120)
-
-
 # --- the command line ---
 
 
@@ -350,45 +274,3 @@ def test_ctrl_c_is_told_by_the_exit_status(
     assert run_main("train", home / "data", "--out", "x") == (130, "avsed: run: stopped after step 5")
     monkeypatch.setattr(commands, "train", stopped(AvsedError("wrong")))
     assert run_main("train", home / "data", "--out", "x") == (2, "avsed: error: wrong")
-
-
-# --- the demo ---
-
-
-def test_the_demo_goes_through_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AVSED_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(avsed.demo, "QUICK", SMALL[:5])
-    monkeypatch.setattr(avsed.demo, "QUICK_CLIPS", (("weak", 3), ("unlabeled", 1), ("validation", 1), ("test", 2)))
-    try:
-        found = avsed.demo.demo(tmp_path / "demo", quick=True, threads=1)
-    finally:
-        torch.set_num_threads(1)
-    told = found.to_dict()  # without weights: what can be run, and what is wanting
-    assert told["evaluations"]["spectral"]["fingerprint"]["clips"] == 2
-    assert told["unavailable_weights"] == ["aisfx", "efficientnet-lite0-imagenet"]
-    assert found.reference and found.clip.is_file()
-    assert (tmp_path / "demo/prediction/events.tsv").is_file()
-    assert any(isinstance(part, str) and "next: avsed predict" in part for part in found.render())
-
-
-def test_the_demo_asks_for_its_device_first(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cuda:99"):
-        avsed.demo.demo(tmp_path / "demo", device="cuda:99")
-    assert not (tmp_path / "demo").exists()
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (["spectral+vision"], r"spectral\+vision: unknown \(did you mean 'spectral\+visual'\?\)"),
-        (["all"], "avsed weights get aisfx"),
-        (["auditory"], "avsed weights get aisfx"),
-    ],
-)
-def test_the_demo_says_what_a_setting_lacks(
-    settings: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AVSED_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(AvsedError, match=message):
-        avsed.demo.demo(tmp_path / "demo", settings=settings)
-    assert not (tmp_path / "demo").exists()

@@ -1,4 +1,4 @@
-"""Log-mel features against librosa, feature sequences and their times, standardisation."""
+"""Log-mel features against librosa: every kind and length of sound, other parameters, threads and processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,7 @@ from pydantic import ValidationError
 
 from avsed.features import kernels, logmel
 from avsed.features.logmel import LogMel, LogMelParameters, log_mel, mel_filterbank
-from avsed.features.sequence import FeatureSequence, extractor_key
-from avsed.features.standardise import CONSTANT, Standardiser
-from avsed.features.threads import LIMITS, allowed_threads, one_thread_each
+from avsed.features.sequence import extractor_key
 from avsed.media import Audio, read_audio
 
 librosa = pytest.importorskip("librosa", reason="librosa, the reference for log-mel features, is not installed")
@@ -285,137 +282,3 @@ def test_rows_stand_at_their_sound() -> None:
     assert sequence.values.shape[1] == LogMel().dims == 128
     with pytest.raises(ValueError, match="22100 samples per second, got 16000"):
         LogMel().extract(Audio(samples, 16_000, 0.0))
-
-
-def test_importing_features_is_light() -> None:
-    code = (
-        "import sys, avsed.features.extraction\n"
-        "print(sorted({'torch', 'numba', 'scipy', 'librosa', 'av'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
-def test_one_thread_each_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(LIMITS[0], "3")
-    monkeypatch.delenv(LIMITS[1], raising=False)
-    monkeypatch.setenv(LIMITS[2], "")
-    before = dict(os.environ)
-    with pytest.raises(KeyError), one_thread_each():
-        assert [os.environ[name] for name in LIMITS] == ["3", "1", ""]
-        raise KeyError
-    assert dict(os.environ) == before
-
-
-@pytest.mark.parametrize(
-    ("limits", "threads"), [({}, 64), ({0: "3"}, 3), ({0: "3", 2: "2"}, 2), ({1: "100"}, 64), ({0: "", 1: "0"}, 64)]
-)
-def test_the_environment_limits_threads(monkeypatch: pytest.MonkeyPatch, limits: dict[int, str], threads: int) -> None:
-    monkeypatch.setattr("avsed.features.threads.available_cores", lambda: 64)
-    for number, name in enumerate(LIMITS):
-        monkeypatch.delenv(name, raising=False)
-        if number in limits:
-            monkeypatch.setenv(name, limits[number])
-    assert allowed_threads() == threads
-    with one_thread_each():
-        assert allowed_threads() == 1
-
-
-# --- feature sequences ---
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"values": np.zeros((3, 2))}, "got float64 (3, 2)"),
-        ({"values": np.zeros(3, np.float32)}, "got float32 (3,)"),
-        ({"values": np.zeros((0, 2), np.float32), "times": np.zeros(0)}, "at least one row"),
-        ({"times": np.arange(4.0)}, "need float64 times of shape (3,), got float64 (4,)"),
-        ({"times": np.arange(3)}, "got int64 (3,)"),
-        ({"times": np.array([0.0, 2.0, 2.0])}, "rows 1 and 2 are at 2.0 and 2.0 s"),
-        ({"times": np.array([0.0, np.nan, 2.0])}, "row 1 has none"),
-        ({"stop": -1.0}, "begin 0.0 s and stop -1.0 s"),
-        ({"stop": float("nan")}, "stop nan s"),
-    ],
-)
-def test_sequences_refuse_what_does_not_fit(change: dict[str, Any], message: str) -> None:
-    import re
-
-    good: dict[str, Any] = {"values": np.zeros((3, 2), np.float32), "times": np.arange(3.0), "begin": 0.0, "stop": 3.0}
-    FeatureSequence(**good)
-    with pytest.raises(ValueError, match=re.escape(message)):
-        FeatureSequence(**(good | change))
-
-
-def test_regular_sequences_have_exact_times() -> None:
-    spacing = SimpleNamespace(rate=10, hop=2)
-    sequence = FeatureSequence.regular(np.zeros((4, 1), np.float16), spacing, begin=0.5, duration=0.7)
-    np.testing.assert_allclose(sequence.times, [0.5, 0.7, 0.9, 1.1])
-    assert (sequence.begin, sequence.stop) == (0.5, 1.2)
-
-
-# --- standardisation ---
-
-
-def sequences(*lengths: int, dims: int = 5, seed: int = 0) -> list[FeatureSequence]:
-    generator = np.random.default_rng(seed)
-    scale, offset = generator.uniform(0.1, 9, dims), generator.uniform(-900, 900, dims)
-    return [
-        FeatureSequence(
-            (generator.normal(size=(n, dims)) * scale + offset).astype(np.float32), np.arange(n) * 0.1, 0, n
-        )
-        for n in lengths
-    ]
-
-
-def test_standardised_training_rows_have_mean_0_and_deviation_1() -> None:
-    clips = sequences(1, 604, 30, 200)
-    standardiser = Standardiser.fit(iter(clips))
-    rows = np.concatenate([clip.values for clip in clips]).astype(np.float64)
-    np.testing.assert_allclose(standardiser.mean, rows.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(standardiser.deviation, rows.std(0), rtol=1e-6)
-    applied = np.concatenate([standardiser.apply(clip.values) for clip in clips])
-    assert applied.dtype == np.float32 and standardiser.dims == 5
-    np.testing.assert_allclose(applied.mean(0), 0, atol=2e-3)  # float32 values of several hundred
-    np.testing.assert_allclose(applied.std(0), 1, atol=1e-3)
-
-
-def test_large_means_do_not_cancel() -> None:
-    values = (1e6 + np.tile([[0.0], [0.25]], (500, 1))).astype(np.float32)
-    clips = [FeatureSequence(part, np.arange(len(part)) * 1.0, 0, 1) for part in np.split(values, 10)]
-    assert Standardiser.fit(clips).deviation == pytest.approx(0.125, rel=1e-6)
-
-
-def test_a_band_that_says_nothing_is_not_blown_up() -> None:
-    clips = sequences(50, 60)
-    clips = [FeatureSequence(c.values * np.float32([1, 1, 0, 1, 1]) + 7, c.times, c.begin, c.stop) for c in clips]
-    standardiser = Standardiser.fit(clips)
-    assert standardiser.deviation[2] == 1.0 and (standardiser.deviation >= CONSTANT).all()
-    np.testing.assert_array_equal(standardiser.apply(clips[0].values)[:, 2], 0)
-
-
-def test_half_precision_features_are_standardised_in_single_precision() -> None:
-    standardiser = Standardiser(np.full(3, 0.1, np.float32), np.full(3, 3, np.float32))
-    values = np.ones((2, 4, 3), np.float16)
-    applied = standardiser.apply(values)
-    assert applied.dtype == np.float32 and applied.shape == values.shape and (values == 1).all()
-    np.testing.assert_allclose(applied, 0.3, rtol=1e-6)
-
-
-def test_standardisers_refuse_what_does_not_fit() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        Standardiser.fit([])
-    with pytest.raises(ValueError, match="sequence 1 has 4 dims, those before it have 5"):
-        Standardiser.fit(sequences(3) + sequences(3, dims=4))
-    broken = sequences(3)
-    broken[0].values[1, 1] = np.nan
-    with pytest.raises(ValueError, match="sequence 0 holds values that are not finite"):
-        Standardiser.fit(broken)
-    one = np.ones(2, np.float32)
-    with pytest.raises(ValueError, match=r"not so in bands \[1\]"):
-        Standardiser(one, np.float32([1, 0]))
-    with pytest.raises(ValueError, match=r"\(2,\) and deviation \(3,\)"):
-        Standardiser(one, np.ones(3, np.float32))
-    with pytest.raises(ValueError, match="float64"):
-        Standardiser(one.astype(float), one)
-    with pytest.raises(ValueError, match=r"2 dims, got shape \(4, 3\)"):
-        Standardiser(one, one).apply(np.zeros((4, 3), np.float32))

@@ -34,6 +34,8 @@ from avsed.training.options import AugmentationConfig, FiltersConfig, MasksConfi
 from avsed.training.step import MeanTeacher
 from avsed.training.train import train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 AUGMENTED = AugmentationConfig(
     shift=ShiftConfig(frames=2),
     mixup=MixupConfig(tags="max"),
@@ -41,12 +43,6 @@ AUGMENTED = AugmentationConfig(
     masks=MasksConfig(time=2, band=2),
     teacher="own",
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
 
 GRID = FrameGrid(start=-0.05, period=0.1, count=11, stop=1.0)  # boundaries 0, 0.05, 0.15, …, 0.95, 1.0
 

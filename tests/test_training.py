@@ -1,9 +1,8 @@
-"""Mean teacher training: its parts against their definitions, and a training that is killed against one that is not."""
+"""Mean teacher training: one that is stopped, killed or beside others against one that is not, and its checkpoints."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -12,166 +11,23 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from runs import train_loop
+from runs import SMALL, clips, train_loop, trainer, weights
 from safetensors.torch import load_file
 from waiting import PATIENCE, end, until
 
-from avsed.config import ModelConfig, TrainingConfig
-from avsed.data.bank import FeatureBank, ShuffledStream, StreamBank
+from avsed.config import TrainingConfig
+from avsed.data.bank import ShuffledStream
 from avsed.errors import AvsedError, CheckpointError
-from avsed.features.sequence import FeatureSequence
-from avsed.model.batch import Batch, join
-from avsed.model.crnn import Crnn, Output
+from avsed.model.batch import join
+from avsed.model.crnn import Crnn
 from avsed.run import Run
 from avsed.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from avsed.training.loop import Interrupted, Steps, TrainingClips, in_turn
-from avsed.training.objective import cross_entropy, objective
-from avsed.training.schedule import learning_rate
+from avsed.training.loop import Interrupted, Steps, in_turn
 from avsed.training.step import MeanTeacher
-from avsed.training.teacher import make_teacher, update_teacher
 
-SMALL = ModelConfig(channels=(4, 4, 8), pools=((2, 2), (2, 2), (1, 2)), hidden=6)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def trainer(config: TrainingConfig, *, seed: int = 1) -> MeanTeacher:
-    torch.manual_seed(seed)
-    return MeanTeacher(Crnn(SMALL, classes=3, bands=8), config, seed=seed)
-
-
-def clips(*, weak: int = 7, unlabelled: int = 5, resident: bool = True) -> TrainingClips:
-    generator = np.random.default_rng(0)
-
-    def bank(count: int) -> FeatureBank:
-        lengths = [int(n) for n in generator.integers(9, 33, count)]
-        sequences = [
-            FeatureSequence(generator.normal(size=(n, 8)).astype(np.float32), np.arange(n) * 0.1, 0.0, n * 0.1)
-            for n in lengths
-        ]
-        loads = [lambda s=s: s for s in sequences]
-        spectra = StreamBank(
-            loads,
-            lambda _, sequence: (sequence.values, np.arange(sequence.rows)),
-            dims=8,
-            device=torch.device("cpu"),
-            rows=sum(lengths) if resident else None,
-        )
-        return FeatureBank(spectra, {}, lengths, time_pool=4)
-
-    tags = torch.from_numpy(generator.integers(0, 2, (weak, 3)).astype(np.float32))
-    return TrainingClips(bank(weak), tags, bank(unlabelled) if unlabelled else None)
-
-
-def test_the_learning_rate_is_the_paper_s() -> None:
-    paper = TrainingConfig()
-    assert learning_rate(0, paper) == pytest.approx(0.001 * math.exp(-5))
-    assert learning_rate(6250, paper) == pytest.approx(0.001 * math.exp(-5 * 0.25))
-    assert learning_rate(12_500, paper) == pytest.approx(0.001)
-    assert learning_rate(50_000, paper) == pytest.approx(0.001 * 0.99995**37_500)
-    short = TrainingConfig(steps=500)
-    for share in (0.0, 0.1, 0.25, 0.5, 0.98):
-        assert learning_rate(int(500 * share), short) == pytest.approx(learning_rate(int(50_000 * share), paper))
-
-
-def test_the_objective_is_the_sum_of_its_means() -> None:
-    mask = torch.tensor([[True, True], [True, False]])
-    student = Output(torch.tensor([[[0.2], [0.4]], [[0.6], [0.0]]]), torch.tensor([[0.3], [0.6]]), mask)
-    teacher = Output(torch.tensor([[[0.3], [0.4]], [[0.2], [0.0]]]), torch.tensor([[0.5], [0.2]]), mask)
-    losses = objective(student, teacher, torch.tensor([[1.0]]), TrainingConfig())
-    assert losses.tagging.item() == pytest.approx(-math.log(0.3))
-    assert losses.clip_consistency.item() == pytest.approx((0.2**2 + 0.4**2) / 2)
-    assert losses.frame_consistency.item() == pytest.approx((0.1**2 + 0.4**2) / 3)  # three real frames
-    parts = losses.tagging + 2 * losses.clip_consistency + 2 * losses.frame_consistency
-    assert losses.total.item() == pytest.approx(parts.item())
-
-
-def test_the_cross_entropy_is_pytorch_s_but_lets_nan_pass() -> None:
-    probabilities = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.3, 1e-6, 1 - 2**-24], requires_grad=True)
-    tags = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0])
-    ours, theirs = cross_entropy(probabilities, tags), torch.nn.functional.binary_cross_entropy(probabilities, tags)
-    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
-    gradients = [torch.autograd.grad(loss, probabilities)[0][4:] for loss in (ours, theirs)]
-    torch.testing.assert_close(*gradients)
-    assert torch.autograd.grad(cross_entropy(probabilities, tags), probabilities)[0].isfinite().all()
-    assert cross_entropy(torch.tensor([math.nan, 0.5]), torch.ones(2)).isnan()
-
-
-def test_the_teacher_averages_parameters_but_not_buffers() -> None:
-    torch.manual_seed(0)
-    student = Crnn(SMALL, classes=3, bands=8).train()
-    teacher = make_teacher(student)
-    before = {name: value.clone() for name, value in teacher.named_parameters()}
-    with torch.no_grad():
-        for parameter in student.parameters():
-            parameter.add_(1.0)
-    student(Batch(torch.randn(2, 8, 8)))  # moves the student's running statistics only
-    update_teacher(teacher, student, decay=0.9)
-    for name, value in teacher.named_parameters():
-        torch.testing.assert_close(value, before[name] + 0.1)
-        assert not value.requires_grad
-    assert teacher.convolutions.blocks[0].norm.running_mean.abs().sum() == 0
-    assert student.convolutions.blocks[0].norm.running_mean.abs().sum() > 0
-
-
-def first_losses(config: TrainingConfig) -> torch.Tensor:
-    """The losses of three steps on clips of different lengths: float (3, 4)."""
-    one = trainer(config)
-    x, tags = torch.randn(4, 16, 8), torch.tensor([[1.0, 0, 0], [0, 1, 1]])
-    frames = torch.tensor([16, 9, 16, 3])
-    return torch.stack([torch.stack(one.step(number, Batch(x, lengths=frames), tags)[:4]) for number in range(3)])
-
-
-def test_mixed_precision_trains_alike() -> None:
-    """As a GPU computes it, whose casts the CPU can do, too, and as a CPU does."""
-    student = trainer(TrainingConfig()).student
-    for block in student.convolutions.blocks:
-        block.dropout.p = 0.0
-    x = torch.randn(2, 16, 8)
-    frames = student(Batch(x)).frames
-    with torch.autocast("cpu", torch.bfloat16):
-        half = student(Batch(x)).frames
-    assert frames.dtype == half.dtype == torch.float32
-    torch.testing.assert_close(half, frames, atol=0.02, rtol=0)
-    single, mixed = (first_losses(TrainingConfig(steps=10, precision=p)) for p in ("fp32", "bf16"))
-    assert torch.isfinite(mixed).all() and not torch.equal(single, mixed)
-    torch.testing.assert_close(mixed, single, rtol=0.02, atol=0)
-
-
-def test_the_compiled_blocks_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    called = []
-    monkeypatch.setattr("avsed.model.fused.fused_block", lambda *_: called.append(1))
-    assert torch.isfinite(first_losses(TrainingConfig(steps=10, fused=False))).all()
-    assert not called
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: what a step does there is not tested")
-@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
-def test_no_step_waits_for_the_gpu(precision: str) -> None:
-    one = trainer(TrainingConfig(steps=10, precision=precision))
-    one = MeanTeacher(one.student.cuda(), one.config, seed=1)
-    x, tags, frames = torch.randn(4, 16, 8).cuda(), torch.ones(2, 3).cuda(), torch.tensor([16, 9, 16, 3])
-    one.step(0, Batch(x, lengths=frames), tags)
-    try:
-        torch.cuda.set_sync_debug_mode("error")
-        losses = one.step(1, Batch(x, lengths=frames), tags)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert torch.isfinite(losses.total)
-
-
-def test_student_and_teacher_drop_different_values() -> None:
-    one = trainer(TrainingConfig(steps=10))
-    torch.manual_seed(0)
-    x = torch.randn(2, 16, 8)
-    with torch.no_grad():
-        assert not torch.equal(one.student(Batch(x)).frames, one.teacher(Batch(x)).frames)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_training_lowers_the_loss_and_moves_the_teacher(tmp_path: Path) -> None:
@@ -214,31 +70,6 @@ def test_a_training_that_is_asked_to_stop_leaves_a_checkpoint(tmp_path: Path, nu
     assert stopped.value.exit_status == 128 + number
     assert run.checkpoint.is_file()
     assert signal.getsignal(number) == before
-
-
-def test_a_stream_gives_every_clip_once_a_round_in_an_order_of_its_own() -> None:
-    stream = ShuffledStream(7, 3, seed=(1, 0))
-    seen = np.concatenate([stream.batch(step) for step in range(14)])
-    rounds = seen.reshape(6, 7)
-    assert all(sorted(r) == list(range(7)) for r in rounds.tolist())
-    assert len({tuple(r) for r in rounds.tolist()}) > 1
-    assert np.array_equal(ShuffledStream(7, 3, seed=(1, 0)).batch(11), seen[33:36])  # a function of the step alone
-    assert not np.array_equal(ShuffledStream(7, 42, seed=(1, 1)).batch(0), seen)
-    assert sorted(ShuffledStream(2, 5, seed=(0,)).batch(0).tolist()) in ([0, 0, 0, 1, 1], [0, 0, 1, 1, 1])
-
-
-def test_resident_and_streamed_features_are_the_same() -> None:
-    kept, streamed = clips(resident=True), clips(resident=False)
-    for index in ([0, 1, 2], [3], [6, 6]):
-        a, b = kept.weak.gather(np.array(index)), streamed.weak.gather(np.array(index))
-        assert torch.equal(a.spectra, b.spectra)
-        assert (a.lengths is None and b.lengths is None) or torch.equal(a.lengths, b.lengths)
-        assert a.spectra.shape[1] % 4 == 0
-
-
-def weights(one: MeanTeacher) -> dict[str, torch.Tensor]:
-    state = {f"student.{k}": v for k, v in one.student.state_dict().items()}
-    return state | {f"teacher.{k}": v for k, v in one.teacher.state_dict().items()}
 
 
 def test_a_checkpoint_holds_everything(tmp_path: Path) -> None:
