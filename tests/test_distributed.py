@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 import torch
 from holding import Holds
-from runs import train_loop
+from runs import SMALL, clips, train_loop, weights
 from safetensors.torch import load_file, save_file
 from test_strong import AUGMENTED
-from test_training import SMALL, clips, weights
 from waiting import PATIENCE, end, until
 
 from avsed import commands
