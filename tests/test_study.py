@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -20,7 +21,7 @@ from avsed.config import Config, load_config
 from avsed.errors import AvsedError, CheckpointError, ConfigError
 from avsed.files import write_json
 from avsed.study import cluster
-from avsed.study.command import study
+from avsed.study.command import Studied, study
 from avsed.study.paper import BASELINE, DCASE, SETTINGS, TABLE, canonical
 from avsed.study.plan import Plan, StudyConfig, make_plan
 from avsed.study.process import TrainingProcess
@@ -230,6 +231,44 @@ def test_differences_are_those_that_compare_finds(home: Path, tmp_path: Path) ->
     for key in ("clip_micro_f1", "segment_micro_f1", "event_macro_f1"):
         assert table.differences["spectral", "spectral+auditory", key, "all"] == found[key][2]
         assert table.rows[0].cells[key].means["all"].figure == found[key][0]
+
+
+def test_a_record_stands_for_a_run_that_is_gone(tmp_path: Path) -> None:
+    """Also in another folder, that is on another machine, and beside runs."""
+    own = plan(tmp_path, TWO, overrides=[f"data.root={tmp_path}"])
+    own.folder.mkdir()
+    own.keep()
+    for unit in own.units:
+        finished(unit, 0.2 if unit.setting == BASELINE else 0.05, overlap=("AudioSet",))
+    expected = make_table(own).to_dict()
+    shutil.rmtree(own.folder / "runs/spectral")
+    shutil.rmtree(own.folder / "runs/spectral+auditory/2")
+    assert {unit.state for unit in own.units} == {"done"} and make_table(own).to_dict() == expected
+    shutil.copytree(own.folder / "records", tmp_path / "other/records")
+    assert not any(str(tmp_path).encode() in path.read_bytes() for path in tmp_path.glob("other/records/*/*"))
+    found = study(tmp_path / "c.yaml", out=tmp_path / "other", table_only=True)
+    assert isinstance(found, Studied) and found.table.to_dict() == expected
+    found = study(tmp_path / "c.yaml", out=tmp_path / "other", seeds=5, table_only=True)
+    assert isinstance(found, Studied) and {row.lacking for row in found.table.rows} == {(4,)}
+
+
+def test_a_record_of_another_study_or_a_damaged_one_is_named(tmp_path: Path) -> None:
+    own = plan(tmp_path, FEW + "study: {settings: [spectral], seeds: 1}")
+    (unit,) = own.units
+    own.folder.mkdir()
+    own.keep()
+    finished(unit, 0.2)
+    make_table(own)
+    shutil.rmtree(own.folder / "runs")
+    (own.folder / "study.yaml").unlink()
+    where = "records/spectral/0.safetensors"
+    with pytest.raises(CheckpointError, match=f"{where}: holds a training with another configuration .training.steps"):
+        plan(tmp_path, FEW + "training: {steps: 7}\nstudy: {settings: [spectral], seeds: 1}")
+    whole = (own.folder / where).read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no record" * 9):
+        (own.folder / where).write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=f"{where}: not a training's record, or a damaged one"):
+            plan(tmp_path, FEW + "study: {settings: [spectral], seeds: 1}")
 
 
 class Cells(HTMLParser):

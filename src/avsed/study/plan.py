@@ -28,6 +28,7 @@ from avsed.files import write_text
 from avsed.numbers import NUMBERS
 from avsed.run import Run
 from avsed.study.paper import SETTINGS, canonical
+from avsed.study.records import RECORDS
 from avsed.study.units import Unit
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+_.-]*")
@@ -251,13 +252,14 @@ def _stored(folder: Path) -> dict[str, tuple[Mapping[str, Any], Config]]:
     """What each setting with trainings in the folder changes, and its configuration, as an earlier call left them."""
     file = study_file(folder)
     if not file.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORDS).is_dir():
             raise CheckpointError(f"{folder}: neither empty nor a study of avsed (no {file.name}); give another --out")
         return {}
     values, source = read_values(file)
     whole = make(StudyFile, values, source=source)
     base, changes = _base(whole), whole.study.settings
     begun = {run.parent.parent.name for run in folder.glob("runs/*/*/config.yaml") if Run(run.parent).started}
+    begun |= {record.parent.name for record in folder.glob(f"{RECORDS}/*/*.safetensors")}
     return {name: (own, _changed(base, name, own, source)) for name, own in changes.items() if name in begun}
 
 

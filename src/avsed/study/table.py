@@ -32,6 +32,7 @@ from avsed.numbers import Number, plain
 from avsed.stored import read_stored
 from avsed.study.paper import BASELINE, COLUMNS, DCASE, TABLE
 from avsed.study.plan import Plan
+from avsed.study.records import Record
 from avsed.study.units import Unit
 
 KINDS = ("selected", "all")
@@ -219,21 +220,28 @@ class _Reading:
         self.marks: list[tuple[str, str]] = []
         self.clips = 0
 
-    def read(self, unit: Unit) -> tuple[dict[str, float], dict[str, np.ndarray], Mapping[str, Any]]:
-        """The columns' numbers, each in every resample, and what the results say."""
-        validation, test = unit.splits
-        stored = read_stored(unit.run.folder, split=test)
-        found = stored.evaluate(clips=sorted(stored.reference), all_thresholds=False)
-        chosen = unit.results(validation) or {"fingerprint": {"sha256": ""}}
-        self.marks += [(validation, chosen["fingerprint"]["sha256"]), (test, stored.about["fingerprint"]["sha256"])]
-        self.clips = len(stored.reference)
-        needed = {numbers.named(key).measure for key in COLUMNS}
-        measures = {name: metric for name, metric in found.measures.items() if name in needed}
-        values = numbers.values(measures)
+    def read(self, unit: Unit) -> tuple[dict[str, float], dict[str, np.ndarray], Record]:
+        """The columns' numbers, each in every resample, and what they are of."""
+        record = _recorded(unit) if unit.scored else unit.record
+        assert record is not None, "it is done"
+        told = zip(unit.splits, (record.validation, record.test), strict=True)
+        self.marks += [(split, own["fingerprint"]["sha256"]) for split, own in told]
+        self.clips = record.test["fingerprint"]["clips"]
         drawn = {key: np.empty(0) for key in COLUMNS}
         if self.metrics.resamples:
-            drawn |= dict(numbers.resampled(measures, resamples=self.metrics.resamples).numbers)
-        return values, drawn, stored.about
+            drawn |= dict(numbers.resampled(record.measures, resamples=self.metrics.resamples).numbers)
+        return numbers.values(record.measures), drawn, record
+
+
+def _recorded(unit: Unit) -> Record:
+    """The record of a run, which is kept."""
+    validation, test = unit.splits
+    stored = read_stored(unit.run.folder, split=test)
+    found = stored.evaluate(clips=sorted(stored.reference), all_thresholds=False)
+    measures = {name: found.results[name] for name in {numbers.named(key).measure: None for key in COLUMNS}}
+    record = Record.of(unit.config, unit.results(validation) or {}, stored.about, measures)
+    record.write(unit.record_file)
+    return record
 
 
 def _row(
@@ -249,7 +257,9 @@ def _row(
     beside = TABLE.get(name) if DCASE in config.data.sources else None
     cells = {}
     for place, key in enumerate(COLUMNS):
-        selected = select({unit.config.seed: _validated(unit, study.select or key) for unit in units}, keep)
+        selected = select(
+            {unit.config.seed: _validated(unit, read[unit.config.seed][2], study.select or key) for unit in units}, keep
+        )
         means = {
             kind: mean_over(
                 [read[seed][0][key] for seed in own],
@@ -260,7 +270,7 @@ def _row(
             for kind, own in zip(KINDS, (sorted(selected), seeds), strict=True)
         }
         cells[key] = Cell(means, selected, None if beside is None else beside[place] / 100)
-    told = next(iter(read.values()))[2].get("provenance", {})
+    told = next(iter(read.values()))[2].test.get("provenance", {})
     marked = {stream for stream, own in told.items() if own["overlap"]}
     roles = {stream: _role(stream) for stream in config.streams}
     row = Row(
@@ -279,13 +289,12 @@ def _role(stream: str) -> str:
     return "spectral" if stream == LOGMEL else "auditory" if MODALITIES[stream] == "audio" else "visual"
 
 
-def _validated(unit: Unit, key: str) -> float:
+def _validated(unit: Unit, record: Record, key: str) -> float:
     """A training's number on validation clips. Raises CheckpointError if it was not measured."""
-    split = unit.splits[0]
-    told = (unit.results(split) or {}).get("numbers", {})
+    told = record.validation.get("numbers", {})
     if key not in told:
         raise CheckpointError(
-            f"{unit.run.results(split)}: has no {key} to select by; it has {', '.join(told) or 'no numbers'}"
+            f"{unit.run.results(unit.splits[0])}: has no {key} to select by; it has {', '.join(told) or 'no numbers'}"
         )
     value = told[key]["value"]
     return np.nan if value is None else float(value)

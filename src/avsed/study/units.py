@@ -15,6 +15,7 @@ from typing import Any, Literal
 from avsed.config import PASSING, Config, load_config, make_config
 from avsed.errors import AvsedError, CheckpointError, ConfigError
 from avsed.run import Run
+from avsed.study.records import RECORDS, Record, read_record
 
 TAIL = 4096  # bytes at a log's end that hold its last line
 
@@ -67,9 +68,25 @@ class Unit:
         return found if {name: found.get(name) for name in shaped} == shaped else None
 
     @property
+    def record_file(self) -> Path:
+        return self.root.parent / RECORDS / self.setting / f"{self.config.seed}.safetensors"
+
+    @property
+    def record(self) -> Record | None:
+        """What is kept of it, if anything is."""
+        return read_record(self.record_file)
+
+    @property
+    def scored(self) -> bool:
+        """Whether the run is there, with all that the table needs."""
+        return self.trained and all(self.results(split) is not None for split in self.splits)
+
+    @property
     def state(self) -> State:
         if self.trained:
-            return "done" if all(self.results(split) is not None for split in self.splits) else "trained"
+            return "done" if self.scored else "trained"
+        if self.record is not None:
+            return "done"
         return "begun" if self.run.checkpoint.is_file() else "missing"
 
     @property
@@ -93,15 +110,17 @@ class Unit:
 
         Raises CheckpointError, naming the differing keys.
         """
-        run = self.run
-        if not run.started or run.config_file.read_text(encoding="utf-8") == self.config.to_yaml():
-            return
-        changed = load_config(run.config_file).differences(self.config, passing=PASSING)
-        if changed:
-            raise CheckpointError(
-                f"{run.folder}: holds a training with another configuration ({'; '.join(changed)}); "
-                "give the same one to go on, or another --out"
-            )
+        run, there = self.run, {}
+        if run.started and run.config_file.read_text(encoding="utf-8") != self.config.to_yaml():
+            there[run.folder] = load_config(run.config_file)
+        if (record := self.record) is not None:
+            there[self.record_file] = make_config(record.config, source=str(self.record_file))
+        for place, config in there.items():
+            if changed := config.differences(self.config, passing=PASSING):
+                raise CheckpointError(
+                    f"{place}: holds a training with another configuration ({'; '.join(changed)}); "
+                    "give the same one to go on, or another --out"
+                )
 
     @contextmanager
     def held(self) -> Iterator[bool]:
