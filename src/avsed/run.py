@@ -74,8 +74,11 @@ class Run:
         something else; OSError if it cannot be written.
         """
         files = (self.config_file, self.about_file, self.checkpoint, self.log, self.system)
-        for file in files:  # half-written files of a training that was killed
-            for left in self.folder.glob(f".{file.stem}-{'[0-9a-f]' * 32}{file.suffix}"):
+        half_written = [
+            f".{file.stem}-{'[0-9a-f]' * 32}{file.suffix}" for file in files
+        ]  # of a training that was killed
+        for pattern in (*half_written, ".tmp??????"):  # the last are safetensors' own
+            for left in self.folder.glob(pattern):
                 left.unlink()
         ours = self.config_file.is_file()
         if ours:
