@@ -265,7 +265,7 @@ def test_a_record_of_another_study_or_a_damaged_one_is_named(tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match=f"{where}: holds a training with another configuration .training.steps"):
         plan(tmp_path, FEW + "training: {steps: 7}\nstudy: {settings: [spectral], seeds: 1}")
     whole = (own.folder / where).read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"no record" * 9):
+    for damaged in (whole[: len(whole) // 2], b"", b"no record" * 9, whole.replace(b"fingerprint", b"fingerPrint")):
         (own.folder / where).write_bytes(damaged)
         with pytest.raises(CheckpointError, match=f"{where}: not a training's record, or a damaged one"):
             plan(tmp_path, FEW + "study: {settings: [spectral], seeds: 1}")

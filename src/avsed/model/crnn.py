@@ -24,7 +24,8 @@ from torch import nn
 from avsed.config import Config, ModelConfig
 from avsed.device import upload
 from avsed.model.batch import Batch
-from avsed.model.encoders import AttentionEncoder, Convolution, GatedBlock
+from avsed.model.convolution import Convolution
+from avsed.model.encoders import AttentionEncoder, GatedBlock
 from avsed.model.fusion import Fusion, Reduced
 from avsed.model.pooling import linear_softmax, real_frames
 from avsed.timeline import pooled_frames

@@ -23,29 +23,11 @@ from torch import nn
 from torch.nn import functional
 
 from avsed.device import upload
+from avsed.model.convolution import Convolution
 from avsed.model.options import AttentionConfig
 from avsed.model.pooling import real_frames
 
 LONGEST = 10_000.0  # frames: the slowest rotation turns once in 2π times as many (Vaswani et al., Section 3.5)
-
-
-class Convolution(nn.Conv2d):
-    """A convolution without bias that keeps the size.
-
-    `in_half` says whether training multiplies in bfloat16, between maps in single precision: for CPUs whose matrix units take
-    that. On a GPU autocast does it, for all layers.
-    """
-
-    in_half = False
-
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """float (clips, channels, frames, bands) -> the same shape, of the output's channels."""
-        if self.in_half and self.training:
-            return self._conv_forward(x.bfloat16(), self.weight.bfloat16(), None).to(x.dtype)
-        return super().forward(x)
 
 
 class GatedBlock(nn.Module):

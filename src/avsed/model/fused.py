@@ -11,6 +11,9 @@ It computes what `ConvolutionBlock` computes in training mode, in less time:
 
 What comes out is the same for any number of threads.
 
+Where the block's convolution is `in_half`, its products are of bfloat16 values, and its output is kept as such until it is normalised;
+the gradient of the output takes its place in the same form.
+
 The dropout rate is stated in steps of 1/65536; what is kept is scaled by the actual rate.
 """
 

@@ -33,7 +33,7 @@ TOLD = ("fingerprint", "provenance", "postprocessing", "metrics", "versions", "d
 
 @dataclass(frozen=True)
 class Record:
-    """config : of the training, where it ran aside; validation, test : `TOLD` of either split's results; measures : of test clips"""
+    """config : of the training, but for `PASSING`; validation, test : `TOLD` of either split's results; measures : of test clips"""
 
     config: Mapping[str, Any]
     validation: Mapping[str, Any]
@@ -84,6 +84,8 @@ def read_record(path: Path) -> Record | None:
     try:
         with safe_open(path, "numpy") as file:
             told = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            for split in ("validation", "test"):  # what tells whether trainings were scored on the same clips
+                _ = told[split]["fingerprint"]["sha256"]
             measures = {}
             for name, definition in told["definitions"].items():
                 counts = {key: file.get_tensor(f"{name}.{key}") for key in COUNTED}

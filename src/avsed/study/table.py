@@ -238,7 +238,7 @@ def _recorded(unit: Unit) -> Record:
     validation, test = unit.splits
     stored = read_stored(unit.run.folder, split=test)
     found = stored.evaluate(clips=sorted(stored.reference), all_thresholds=False)
-    measures = {name: found.results[name] for name in {numbers.named(key).measure: None for key in COLUMNS}}
+    measures = {name: found.results[name] for name in dict.fromkeys(numbers.named(key).measure for key in COLUMNS)}
     record = Record.of(unit.config, unit.results(validation) or {}, stored.about, measures)
     record.write(unit.record_file)
     return record

@@ -10,8 +10,8 @@ import torch
 
 from avsed.config import TrainingConfig
 from avsed.model.batch import Batch
+from avsed.model.convolution import Convolution
 from avsed.model.crnn import ConvolutionBlock, Crnn, RecurrentEncoder
-from avsed.model.encoders import Convolution
 from avsed.model.fusion import hide
 from avsed.training import distributed, shares
 from avsed.training.augmentation import Augmentation
