@@ -25,9 +25,15 @@ def test_threads_come_from_the_option_then_the_environment_then_the_machine(monk
         torch.set_num_threads(1)
 
 
-def test_matrix_units_are_those_that_the_processor_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_units_for_bfloat16_are_those_that_the_processor_names(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    for told, expected in (({"amx_bf16": True}, True), ({"amx_bf16": False}, False), ({"bf16": False}, False)):
+    for told, expected in (
+        ({"amx_bf16": True, "avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": False}, False),
+        ({"bf16": False}, False),
+        ({}, True),
+    ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda told=told: told, raising=False)
         assert multiplies_halves(cpu) == expected
     monkeypatch.delattr(torch.cpu, "get_capabilities")

@@ -53,11 +53,12 @@ def set_threads(threads: int | None) -> int:
 
 
 def multiplies_halves(device: torch.device) -> bool:
-    """Whether a device has matrix units for bfloat16 (on a CPU AMX, or Arm's), without which that is slower than single precision."""
+    """Whether a device multiplies bfloat16 itself (a CPU: AMX, AVX-512's or Arm's), without which that is slower than single precision."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     told: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions do not say
-    return bool(told.get("amx_bf16", told.get("bf16", True)))
+    units = [told[name] for name in ("amx_bf16", "avx512_bf16", "bf16") if name in told]
+    return any(units) or not units
 
 
 def each(count: int, work: Callable[[int], T], *, device: torch.device | None = None) -> list[T]:

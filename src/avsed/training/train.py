@@ -96,7 +96,7 @@ def train_together(
     device = distributed.own_device(first.device)
     console.note(f"device: {describe(device)}")
     if first.training.precision == "bf16" and not multiplies_halves(device):
-        console.warn("training.precision: bf16 is slow on this device, which has no matrix units for it: take fp32")
+        console.warn("training.precision: bf16 is slow on this device, which has no instructions for it: take fp32")
     runs = {Run(out): config for out, config in zip(outs, configs, strict=True)}
     found: dict[Run, Trained | AvsedError] = {}
 
