@@ -8,6 +8,7 @@ import numpy as np
 from runs import keep_evaluation, noisy_scores
 
 from avsed.annotations import Event, Events
+from avsed.features.provenance import learned_from
 from avsed.study.paper import BASELINE, DCASE
 from avsed.study.plan import Plan, make_plan
 from avsed.study.units import Unit
@@ -27,12 +28,10 @@ def plan(folder: Path, text: str = "", **given: object) -> Plan:
     return make_plan(put(folder / "c.yaml", text), out=folder / "out", **given)  # type: ignore[arg-type]
 
 
-def finished(unit: Unit, noise: float, *, reference: Events = REFERENCE, overlap: tuple[str, ...] = ()) -> None:
+def finished(unit: Unit, noise: float, *, reference: Events = REFERENCE) -> None:
     """The folder of a run that was trained and evaluated, of a system whose scores are the truth and some noise."""
     random, config, run = np.random.default_rng((unit.config.seed, len(unit.setting))), unit.config, unit.run
-    provenance = {
-        name: {"pretrained_on": ["AudioSet"], "overlap": list(overlap)} for name in config.streams if name != "logmel"
-    }
+    provenance = {name: learned_from(["AudioSet"], config.data.sources) for name in config.streams if name != "logmel"}
     for split in unit.splits:
         scores = noisy_scores(reference, CLASSES, noise=noise, random=random)
         durations = dict.fromkeys(reference, 10.0)
@@ -49,10 +48,10 @@ TWO = FEW + "study: {settings: [auditory+spectral, spectral], seeds: 4, keep: 0.
 
 def half_done(folder: Path) -> Path:
     """A study of two settings with four trainings each, one of which is still to be done."""
-    own = plan(folder, f"data: {{sources: [{DCASE}]}}\n" + TWO)
+    own = plan(folder, f"data: {{sources: [{DCASE}, AudioSet]}}\n" + TWO)
     own.folder.mkdir()
     own.keep()
     for unit in own.units:
         if unit.name != "spectral+auditory/3":
-            finished(unit, 0.2 if unit.setting == BASELINE else 0.05, overlap=("AudioSet",))
+            finished(unit, 0.2 if unit.setting == BASELINE else 0.05)
     return folder

@@ -343,6 +343,25 @@ def test_a_scheduler_file_that_is_not_there_is_named(home: Path) -> None:
         commands.extract(home / "data", scheduler="none.json")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not readable as JSON"),
+        ("[]", "expected an object of JSON"),
+        ("{}", "no address"),
+        (None, "no scheduler answers"),
+    ],
+)
+def test_what_is_no_scheduler_is_named(home: Path, tmp_path: Path, content: str | None, message: str) -> None:
+    address = "tls://127.0.0.1:1"  # which needs keys that nobody gave
+    if content is not None:
+        (tmp_path / "scheduler.json").write_text(content)
+        address = str(tmp_path / "scheduler.json")
+    with pytest.raises(AvsedError, match=message) as caught:
+        commands.extract(home / "data", scheduler=address)
+    assert f"--scheduler {address}" in str(caught.value)
+
+
 def test_workers_and_a_scheduler_are_refused_together(home: Path) -> None:
     with pytest.raises(ConfigError, match="--workers and --scheduler: give one of them"):
         commands.extract(home / "data", workers=2, scheduler="tcp://127.0.0.1:1")

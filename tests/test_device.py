@@ -9,7 +9,8 @@ import torch
 
 from avsed.device import free_memory, multiplies_halves, set_threads
 from avsed.features.threads import available_cores
-from avsed.memory import free_host_memory
+from avsed.memory import SHARING, free_host_memory
+from avsed.training import distributed
 
 
 def test_threads_come_from_the_option_then_the_environment_then_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +39,17 @@ def test_units_for_bfloat16_are_those_that_the_processor_names(monkeypatch: pyte
         assert multiplies_halves(cpu) == expected
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert multiplies_halves(cpu)  # not known: nothing to warn of
+
+
+def test_processes_that_share_a_device_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert distributed.sharing(cpu) == 1
+    monkeypatch.setenv(SHARING, "2")
+    assert distributed.sharing(cpu) == distributed.sharing(gpu) == 2
+    monkeypatch.setattr("avsed.device.free_host_memory", lambda: 30)
+    assert (free_memory(cpu), free_memory(cpu, sharing=2)) == (30, 15)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (70, 80))
+    assert (free_memory(gpu), free_memory(gpu, sharing=2)) == (70, 40)
 
 
 def test_free_memory_is_what_is_available_within_the_limits(tmp_path: Path) -> None:

@@ -24,12 +24,14 @@ from avsed.detector import Detector
 from avsed.errors import AnnotationError, ConfigError
 from avsed.features.sequence import FeatureSequence
 from avsed.media import write_clip
+from avsed.model.batch import Batch
 from avsed.model.crnn import Crnn, Output
 from avsed.run import Run
 from avsed.timeline import FrameGrid, frames_of_event
 from avsed.training.batches import Batches, StrongClips, TrainingClips
+from avsed.training.estimate import estimate
 from avsed.training.loop import Interrupted
-from avsed.training.objective import cross_entropy, frame_cross_entropy, objective
+from avsed.training.objective import Losses, cross_entropy, frame_cross_entropy, objective
 from avsed.training.options import AugmentationConfig, FiltersConfig, MasksConfig, MixupConfig, ShiftConfig
 from avsed.training.step import MeanTeacher
 from avsed.training.train import train
@@ -294,3 +296,18 @@ def test_what_is_scored_is_not_learned_from(data: Path, tmp_path: Path) -> None:
     table.write_text("filename\tevent_labels\n3.wav\ta\n")
     with pytest.raises(AnnotationError, match=r"strong\.tsv: training\.strong_batch needs clips with events"):
         train(config, tmp_path / "run", workers=1)
+
+
+def test_what_a_training_takes_counts_its_strong_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int, int]] = []
+    real = MeanTeacher.step
+
+    def step(own: MeanTeacher, number: int, batch: Batch, tags: torch.Tensor, targets: torch.Tensor | None) -> Losses:
+        seen.append((batch.clips, len(tags), 0 if targets is None else len(targets)))
+        return real(own, number, batch, tags, targets)
+
+    monkeypatch.setattr(MeanTeacher, "step", step)
+    small = ["training.weak_batch=2", "training.unlabelled_batch=1", "threads=1", "model.channels=[4,4,4,4,4,4,4]"]
+    configs = [load_config(None, [*small, "data.strong=strong", f"training.strong_batch={count}"]) for count in (0, 3)]
+    estimate(configs, device=torch.device("cpu"), duration=0.5, classes=2)
+    assert set(seen) == {(3, 2, 0), (6, 5, 3)}

@@ -74,7 +74,10 @@ def test_settings_with_a_number_of_trainings_of_their_own(tmp_path: Path) -> Non
         "visual": ((0,), (1, 2, 3), 1),
         "auditory": ((0, 1, 2, 3), (), 2),
     }
-    assert "those (1 of 2 of spectral, 2 of 4 of visual, 2 of 4 of auditory) that are best on validation" in table.rule
+    assert (
+        "the best trainings of each setting (1 of 2 of spectral, 2 of 4 of visual, 2 of 4 of auditory) on validation"
+        in table.rule
+    )
     assert len(plan(tmp_path, FEW + text, overrides=["study.seeds=3"]).units) == 9  # said now, and of all
     own = plan(tmp_path, FEW + text.replace("0.5", "1"))
     assert [own.study.kept(len(own.seeds_of(name)), len(own.seeds_of(name))) for name in own.wanted] == [1, 1, 1]
@@ -103,6 +106,13 @@ def test_settings_with_a_number_of_trainings_of_their_own(tmp_path: Path) -> Non
         ("study: {settings: {a/b: {inputs: visual}}}", r"'a/b' would name a folder"),
         ("study: {settings: {a: 3}}", r"a: expected keys and values that it changes, got 3"),
         ("study: {settings: {a: {metrics.segment: 3}}}", r"a: metrics\.segment is the same for all settings"),
+        ("study: {settings: {a: {data: {test: other}}}}", r"a: data\.test is the same for all settings"),
+        (
+            "study: {select: tags_from_events_micro_f1}",
+            r"study\.select: no number is called 'tags_from_events_micro_f1'",
+        ),
+        ("study: {select: psds}", r"c\.yaml: study\.select is psds, which is measured only with metrics\.psds"),
+        ("study: {settings: [a\n  b: 3", r"c\.yaml, line 2: not valid YAML: while parsing a flow sequence"),
         ("study: {settings: {a: {model.depth: 3}}}", r"study\.settings\.a: unknown key 'model\.depth'"),
         ("study: {settings: []}", r"study\.settings: expected names"),
     ],
@@ -110,6 +120,25 @@ def test_settings_with_a_number_of_trainings_of_their_own(tmp_path: Path) -> Non
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         plan(tmp_path, text)
+
+
+def test_what_trainings_in_the_folder_add_keeps_to_the_same_rules(tmp_path: Path) -> None:
+    own = plan(tmp_path, "study: {settings: {spectral: {seeds: 2}}, keep: 0.5}")
+    own.folder.mkdir()
+    own.keep()
+    for unit in own.units:
+        finished(unit, 0.1)
+    text = "study: {settings: [visual], seeds: 6, keep: 5}"
+    with pytest.raises(ConfigError, match=r"study\.keep is 5, but study\.seeds of spectral is 2"):
+        plan(tmp_path, text)
+    more = plan(tmp_path, text, overrides=["study.seeds=7"])  # said now: of all
+    assert [len(more.seeds_of(name)) for name in ("spectral", "visual")] == [7, 7]
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(ConfigError, match=r"study\.keep is 5, but study\.seeds of auditory is 3"):
+        plan(other, "study: {settings: {visual: {seeds: 6}}, seeds: 3, keep: 5}", settings=["auditory"])
+    with pytest.raises(ConfigError, match="6 trainings from seed 2147483643 on need seeds above 2147483647"):
+        plan(tmp_path, "seed: 2147483643\nstudy: {settings: [visual], seeds: 6}")
 
 
 def test_wrong_words_of_the_command(tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from studies import half_done
+from studies import FEW, finished, half_done, plan
 
 from avsed.comparing import compare
+from avsed.report.page import Table
 from avsed.study.command import study
-from avsed.study.paper import BASELINE
+from avsed.study.paper import BASELINE, COLUMNS, DCASE
 from avsed.study.plan import make_plan
-from avsed.study.table import make_table, select
+from avsed.study.table import Row, StudyTable, make_table, select
+from avsed.study.writing import latex, notes
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +53,51 @@ def test_each_column_selects_by_its_own_number_on_validation(home: Path) -> None
     assert chosen == {row.cells["event_macro_f1"].seeds} and "all columns by event-based macro F1" in by_one.rule
 
 
-def test_differences_are_those_that_compare_finds(home: Path, tmp_path: Path) -> None:
-    own = make_plan(home / "c.yaml", out=home / "out", overrides=["study.seeds=3"])
-    table = make_table(own)
-    for name in own.settings:
-        (tmp_path / name).mkdir()
-        for seed in own.seeds_of(name):
-            (tmp_path / name / str(seed)).symlink_to(home / "out/runs" / name / str(seed))
-    found = compare(tmp_path / "spectral", tmp_path / "spectral+auditory").found
-    for key in ("clip_micro_f1", "segment_micro_f1", "event_macro_f1"):
-        assert table.differences["spectral", "spectral+auditory", key, "all"] == found[key][2]
+def test_of_error_rates_the_lowest_is_the_best(home: Path) -> None:
+    own = make_plan(home / "c.yaml", out=home / "out", overrides=["study.select=event_error_rate"])
+    cell = make_table(own).rows[0].cells["clip_micro_f1"]
+    validated = {
+        u.config.seed: u.results("validation")["numbers"][own.study.select]["value"] for u in own.units_of(BASELINE)
+    }  # type: ignore[index]
+    assert len(set(validated.values())) > 1
+    assert cell.seeds == tuple(sorted(validated, key=lambda seed: (validated[seed], seed))[:2])
+
+
+def test_other_settings_change_no_interval(tmp_path: Path) -> None:
+    def rows(settings: str) -> list[Row]:
+        return list(make_table(plan(tmp_path, FEW + f"study: {{settings: {settings}, seeds: 3, keep: 2}}")).rows)
+
+    text = "{visual: , auditory: , own: {inputs: auditory, model.dropout: 0.1}}"
+    own = plan(tmp_path, FEW + f"study: {{settings: {text}, seeds: 3}}")
+    for unit in own.units:
+        finished(unit, 0.3)
+    every = {row.setting: row for row in rows(text)}
+    for name, alone in (("auditory", "[auditory]"), ("own", "{own: {inputs: auditory, model.dropout: 0.1}}")):
+        (row,) = rows(alone)
+        for key, cell in row.cells.items():
+            figures = [one.means["all"].figure for one in (cell, every[name].cells[key])]
+            assert figures[0] == figures[1] and figures[0].interval.low < figures[0].interval.high
+
+
+def test_of_one_training_the_clips_alone_are_drawn(home: Path) -> None:
+    def below(keep: str) -> str:
+        table = make_table(make_plan(home / "c.yaml", out=home / "out", overrides=[f"study.keep={keep}"]))
+        return "\n".join(notes(table, failures={"a/1": "first\nsecond"}))
+
+    assert "of the trainings (where there is one training, of the clips alone), the same" in below("0.25")
+    assert "of the trainings, the same" in below("1.0")
+    assert "3 trainings say little of others" in below("1.0") and "a/1 failed: first second" in below("1.0")
+
+
+def test_differences_are_those_that_compare_finds(tmp_path: Path) -> None:
+    own = plan(tmp_path, FEW + "study: {settings: [spectral, spectral+visual], seeds: 3, keep: 0.5}")
+    own.folder.mkdir()
+    for unit in own.units:
+        finished(unit, 0.2 if unit.setting == BASELINE else 0.05)
+    table, runs = make_table(own), own.folder / "runs"
+    found = compare(runs / "spectral", runs / "spectral+visual").found
+    for key in COLUMNS:
+        assert table.differences["spectral", "spectral+visual", key, "all"] == found[key][2]
         assert table.rows[0].cells[key].means["all"].figure == found[key][0]
 
 
@@ -92,11 +129,11 @@ def test_the_table_in_all_its_forms(home: Path) -> None:
     assert rows and rows[0].startswith("|  |  | ✓ |") and "76.22" in rows[0] and rows[0].endswith("| 2 |")
     assert "| ✓† |  | ✓ |" in markdown and "test clips may be among AudioSet" in markdown
     assert "spectral+auditory is incomplete: 3 of 4 trainings, of which 1 are selected" in markdown
-    assert "Selected: the 2 of 4 trainings" in markdown and "mean over all trainings" in markdown
+    assert "Selected: the best 2 of 4 trainings" in markdown and "mean over all trainings" in markdown
 
-    latex = (home / "out/table.tex").read_text()
-    assert latex.count(r"\toprule") == 3 and shown.replace("±", r"$\pm$") in latex
-    assert r"$\checkmark$$^\dagger$" in latex and not {"✓", "†"} & set(latex.split(r"\begin{table}", 1)[1])
+    tex = (home / "out/table.tex").read_text()
+    assert tex.count(r"\toprule") == 3 and shown.replace("±", r"$\pm$") in tex
+    assert r"$\checkmark$$^\dagger$" in tex and not {"✓", "†"} & set(tex.split(r"\begin{table}", 1)[1])
 
     with (home / "out/table.csv").open() as file:
         lines = list(csv.DictReader(file))
@@ -117,6 +154,14 @@ def test_the_table_in_all_its_forms(home: Path) -> None:
     assert json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_in_latex_a_negative_number_has_a_minus() -> None:
+    text = latex([Table("Differences", ["setting", "clip-based"], [["a-1, all", "-11.34 [-17.52, +4.92]"]])], [])
+    assert r"a-1, all & $-$11.34 {\scriptsize [$-$17.52, +4.92]} \\" in text and "clip-based" in text
+
+
 def test_without_the_paper_s_data_its_figures_are_not_there(home: Path) -> None:
-    table = make_table(make_plan(home / "c.yaml", out=home / "out", overrides=["data.sources=[AudioSet]"]))
-    assert not table.beside_paper
+    def made(sources: str) -> StudyTable:
+        return make_table(make_plan(home / "c.yaml", out=home / "out", overrides=[f"data.sources=[{sources}]"]))
+
+    assert not made("AudioSet").beside_paper and made("AudioSet").rows[1].marked == ("auditory",)
+    assert made(DCASE).beside_paper and made(DCASE).rows[1].marked == ()  # whatever was known when it was scored

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def test_a_record_stands_for_a_run_that_is_gone(tmp_path: Path) -> None:
     own.folder.mkdir()
     own.keep()
     for unit in own.units:
-        finished(unit, 0.2 if unit.setting == BASELINE else 0.05, overlap=("AudioSet",))
+        finished(unit, 0.2 if unit.setting == BASELINE else 0.05)
     expected = make_table(own).to_dict()
     shutil.rmtree(own.folder / "runs/spectral")
     shutil.rmtree(own.folder / "runs/spectral+auditory/2")
@@ -60,13 +61,63 @@ def test_a_record_of_another_study_or_a_damaged_one_is_named(tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match=f"{where}: holds a training with another configuration .training.steps"):
         plan(tmp_path, FEW + "training: {steps: 7}\nstudy: {settings: [spectral], seeds: 1}")
     whole = (own.folder / where).read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"no record" * 9, whole.replace(b"fingerprint", b"fingerPrint")):
+    for damaged in (
+        whole[: len(whole) // 2],
+        b"",
+        b"no record" * 9,
+        whole.replace(b"fingerprint", b"fingerPrint"),
+        whole.replace(b'\\"clips\\": 18', b'\\"clipS\\": 18'),
+        whole.replace(b'[\\"Cat\\", \\"Dog\\"]', b'[\\"Cat, Dog\\"]    '),
+        whole.replace(b'\\"training\\":', b'\\"trAining\\":'),
+        whole.replace(b'\\"segment\\":', b'\\"segmenT\\":').replace(b'"segment.', b'"segmenT.'),
+    ):
+        assert damaged != whole
         (own.folder / where).write_bytes(damaged)
         with pytest.raises(CheckpointError, match=f"{where}: not a training's record, or a damaged one"):
             plan(tmp_path, FEW + "study: {settings: [spectral], seeds: 1}")
 
 
 # --- what never mixes ---
+
+
+@pytest.mark.parametrize("left", [b"", b"\n", b"{", b"\xff\x00", b"[]"])
+def test_what_a_power_cut_leaves_is_named_with_what_to_do(tmp_path: Path, left: bytes) -> None:
+    text = FEW + "study: {settings: [spectral], seeds: 1}"
+    own = plan(tmp_path, text)
+    (unit,) = own.units
+    own.folder.mkdir()
+    own.keep()
+    finished(unit, 0.1)
+    study_yaml = own.folder / "study.yaml"
+    for file, advice in {
+        unit.run.config_file: f"put it back, or delete {unit.run.folder} to train anew",
+        unit.run.about_file: f"put it back, or delete {unit.run.folder} to train anew",
+        unit.run.results("test"): "delete it to have spectral/0 scored again",
+        study_yaml: "delete it, the next command writes it again",
+    }.items():
+        whole = file.read_bytes()
+        file.write_bytes(left)
+        with pytest.raises(CheckpointError, match=re.escape(str(file))) as caught:
+            make_table(plan(tmp_path, text))
+        assert str(caught.value).endswith(advice) and "\n" not in str(caught.value)
+        file.write_bytes(whole)
+    study_yaml.unlink()
+    assert [row.seeds for row in make_table(plan(tmp_path, text)).rows] == [(0,)]
+
+
+def test_settings_of_commands_at_the_same_time_are_all_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = plan(tmp_path, FEW + "study: {settings: [spectral], seeds: 1}")
+    second = plan(tmp_path, FEW + "study: {settings: [visual], seeds: 1}")
+    first.folder.mkdir()
+    first.keep()
+    second.keep()
+    for unit in (*first.units, *second.units):
+        finished(unit, 0.1)
+    assert list(plan(tmp_path, FEW + "study: {settings: [visual], seeds: 1}").settings) == ["spectral", "visual"]
+    (first.folder / "study.yaml").unlink()
+    capsys.readouterr()
+    assert list(plan(tmp_path, FEW + "study: {settings: [visual], seeds: 1}").settings) == ["visual"]
+    assert "holds trainings of spectral, a setting that" in capsys.readouterr().err
 
 
 def test_another_configuration_is_refused_with_its_keys(home: Path) -> None:

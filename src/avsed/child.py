@@ -38,7 +38,7 @@ class Child:
         with log.open("ab") as file:
             self._from = file.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, "-P", "-m", module],  # not from files that lie in the working folder
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=file,

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from avsed import console
 from avsed.child import Child
 from avsed.errors import AvsedError
+from avsed.files import read_json
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -79,12 +80,22 @@ def connected(address: str) -> Iterator[Cluster]:
         from distributed import Client
     except ImportError as error:
         raise AvsedError(f"{MISSING} ({error})") from error
-    if address.endswith(".json") and not Path(address).is_file():  # Dask would wait for it, for ever
-        raise AvsedError(f"--scheduler {address}: no such file; start the scheduler with --scheduler-file {address}")
-    given: dict[str, Any] = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
+    given: dict[str, Any] = {"address": address}
+    if address.endswith(".json"):
+        if not Path(address).is_file():  # Dask would wait for it, for ever
+            raise AvsedError(
+                f"--scheduler {address}: no such file; start the scheduler with --scheduler-file {address}"
+            )
+        try:
+            told = read_json(address, otherwise="start the scheduler again with it as --scheduler-file")
+        except AvsedError as error:
+            raise AvsedError(f"--scheduler {error}") from error
+        if "address" not in told:
+            raise AvsedError(f"--scheduler {address}: no address in it; give the file that a scheduler has written")
+        given = {"scheduler_file": address}
     try:
         client = Client(**given, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # Dask says OSError, ValueError, TypeError, and RuntimeError of what it does not know
         raise AvsedError(f"--scheduler {address}: no scheduler answers there: {error}") from error
     with client:
         cluster = Cluster(client)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,6 +78,14 @@ def between(first: Trained, second: Trained, *, confidence: float) -> Difference
     """The second less the first, scored on the same clips."""
     return difference(
         first.figure.interval.value, second.figure.interval.value, first.means, second.means, confidence=confidence
+    )
+
+
+def of_few(trainings: Iterable[int]) -> str:
+    """What is to be said of intervals over so many trainings; empty if there are enough, or only one, whose clips alone are drawn."""
+    fewest = min((count for count in trainings if count > 1), default=ENOUGH)
+    return (
+        f"{fewest} trainings say little of others: intervals are too narrow and p too small" if fewest < ENOUGH else ""
     )
 
 
@@ -158,9 +166,8 @@ class Comparison:
             f"in brackets: {100 * self.confidence:g} % of {self.resamples} bootstrap resamples of the clips, the same for A and B{over}; "
             "p: of no difference, two-sided, for each number by itself"
         )
-        fewest = min((count for count in self.trainings if count > 1), default=ENOUGH)
-        if fewest < ENOUGH:
-            yield f"{fewest} trainings say little of others: intervals are too narrow and p too small"
+        if few := of_few(self.trainings):
+            yield few
 
 
 def compare(

@@ -26,6 +26,7 @@ from avsed.training.options import TrainingConfig
 PAPER_SIZES = {True: {"audio": 16, "video": 4}, False: {"audio": 64, "video": 16}}
 """Sizes that pretrained features are reduced to, with and without spectral input beside them (paper, Section 4.3)."""
 
+LAST_SEED = 2**31 - 1
 STUDY = "study"
 """A section that only 'avsed study' reads (`avsed.study.plan`)."""
 PASSING = ("device", "threads", "data.root", "data.sources")
@@ -146,7 +147,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     postprocessing: PostprocessingConfig = PostprocessingConfig()
     metrics: MetricsConfig = MetricsConfig()
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of initial weights, order of clips and dropout")
+    seed: int = Field(0, ge=0, le=LAST_SEED, description="seed of initial weights, order of clips and dropout")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int | None = Field(None, ge=1, description="threads of PyTorch on the CPU; null for all cores")
 
@@ -300,10 +301,14 @@ def check_sections(settings: Sequence[str], known: Sequence[str], why: str) -> N
 def _parse(text: str, source: str) -> Any:
     try:
         return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        said = " ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{source}{place}: not valid YAML: {said}") from error
     except (
         Exception
     ) as error:  # what Python says of a date or a tagged value (2018-13-45, !!int x) passes through PyYAML
-        raise ConfigError(f"{source}: not valid YAML: {error}") from error
+        raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -89,11 +89,15 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return pool
 
 
-def free_memory(device: torch.device) -> float:
-    """Bytes that can still be had on a device; on the CPU, of the machine's memory (0 where the system does not tell)."""
+def free_memory(device: torch.device, *, sharing: int = 1) -> float:
+    """Bytes that can still be had on a device; on the CPU, of the machine's memory (0 where the system does not tell).
+
+    sharing : processes that want as much: of a GPU each may have its part of the whole, of the machine's memory a part of what is free
+    """
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    return float(free_host_memory() or 0)
+        free, whole = torch.cuda.mem_get_info(device)
+        return min(float(free), whole / sharing)
+    return float(free_host_memory() or 0) / sharing
 
 
 def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -75,7 +75,7 @@ class Extracted:
     def render(self) -> Iterator[RenderableType]:
         """What the command prints."""
         for name, result in self.splits.items():
-            rate = f", {result.clips_per_s:.1f} clips/s with {result.workers} workers" if result.done else ""
+            rate = f", {result.clips_per_s:.3g} clips/s with {result.workers} workers" if result.done else ""
             if result.done and self.device is not None:
                 rate += f", network waited {100 * result.waiting:.0f} % of the time"
             kinds = {"audio": "sound", "video": "pictures"}

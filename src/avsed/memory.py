@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+SHARING = "AVSED_SHARING"
+"""A variable of the environment: how many processes share this one's device, if something has started several for it."""
+
 
 class _Names(NamedTuple):
     """Where Linux keeps the limits of control groups, and what it calls a limit, what is used, and what of it can be dropped."""

@@ -20,7 +20,7 @@ class Number(NamedTuple):
     """A number by its key in JSON.
 
     title : for people; measure : the metric by its name in an evaluation; name : of the number in the metric; percent : whether it is
-    a share that people write in percent
+    a share that people write in percent; rises : whether more is better
     """
 
     key: str
@@ -28,6 +28,7 @@ class Number(NamedTuple):
     measure: str
     name: str
     percent: bool = True
+    rises: bool = True
 
 
 def _f1(measure: str, title: str) -> list[Number]:
@@ -35,7 +36,8 @@ def _f1(measure: str, title: str) -> list[Number]:
 
 
 def _errors(measure: str, title: str) -> Number:
-    return Number(f"{measure}_error_rate", f"{title} error rate", measure, "micro_error_rate", percent=False)
+    key, name = f"{measure}_error_rate", "micro_error_rate"
+    return Number(key, f"{title} error rate", measure, name, percent=False, rises=False)
 
 
 NUMBERS = (

@@ -24,8 +24,8 @@ from typing import Any
 
 import avsed
 from avsed.config import PASSING, Config, flatten, load_config
-from avsed.errors import CheckpointError
-from avsed.files import write_json, write_text
+from avsed.errors import CheckpointError, ConfigError
+from avsed.files import read_json, write_json, write_text
 
 BRIEF = 150  # characters of a fact in a message
 
@@ -82,7 +82,8 @@ class Run:
                 left.unlink()
         ours = self.config_file.is_file()
         if ours:
-            changed = load_config(self.config_file).differences(config, passing=PASSING)
+            known = self.config() if self.started else load_config(self.config_file)  # perhaps of something else
+            changed = known.differences(config, passing=PASSING)
             if changed and self.started:
                 raise CheckpointError(
                     f"{self.folder}: holds a training with another configuration ({'; '.join(changed)}); "
@@ -122,6 +123,16 @@ class Run:
             config.save(self.config_file)  # the data's folder, device and threads may be others
         self.describe(**facts)
 
+    def config(self) -> Config:
+        """What the training was begun with. Raises CheckpointError, naming the file, if it is damaged."""
+        advice = f"put it back, or delete {self.folder} to train anew"
+        if not self.config_file.read_bytes().strip():  # as a power cut leaves it
+            raise CheckpointError(f"{self.config_file}: empty; {advice}")
+        try:
+            return load_config(self.config_file)
+        except ConfigError as error:
+            raise CheckpointError(f"{error}; {advice}") from error
+
     def about(self) -> dict[str, Any]:
         """What ``run.json`` says; empty if there is none yet.
 
@@ -129,13 +140,7 @@ class Run:
         """
         if not self.about_file.is_file():
             return {}
-        try:
-            told = json.loads(self.about_file.read_bytes())
-        except ValueError as error:
-            raise CheckpointError(f"{self.about_file}: not readable as JSON: {error}; give another --out") from error
-        if not isinstance(told, dict):
-            raise CheckpointError(f"{self.about_file}: expected an object of facts, found {told!r}")
-        return told
+        return read_json(self.about_file, otherwise=f"put it back, or delete {self.folder} to train anew")
 
     def describe(self, **facts: Any) -> None:
         """Add facts to ``run.json``."""

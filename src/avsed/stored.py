@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from avsed.config import Config, check_sections, load_config, make_config
 from avsed.data.folder import events_fingerprint
 from avsed.errors import CheckpointError
 from avsed.evaluation import Evaluation, evaluate_scores
-from avsed.files import write_json
+from avsed.files import read_json, write_json
 from avsed.run import Run
 from avsed.scores import Scores, read_scores, write_scores
 from avsed.tables import read_durations, read_events, write_durations, write_events
@@ -124,13 +123,10 @@ def read_stored(path: str | Path, *, split: str | None = None, settings: Sequenc
 
 
 def _read(file: Path, run: Run) -> dict[str, Any]:
-    try:
-        about = json.loads(file.read_bytes())
-        found = isinstance(about, dict) and {"split", "postprocessing", "metrics", "fingerprint"} <= about.keys()
-    except FileNotFoundError:
-        raise CheckpointError(f"{file}: not there; run 'avsed evaluate {run.folder}' first") from None
-    except ValueError as error:
-        raise CheckpointError(f"{file}: not readable as JSON: {error}") from error
-    if not found:
-        raise CheckpointError(f"{file}: not the results of an evaluation")
-    return dict(about)
+    again = f"run 'avsed evaluate {run.folder}'"
+    if not file.is_file():
+        raise CheckpointError(f"{file}: not there; {again} first")
+    about = read_json(file, otherwise=f"{again} again")
+    if not {"split", "postprocessing", "metrics", "fingerprint"} <= about.keys():
+        raise CheckpointError(f"{file}: not the results of an evaluation; {again} again")
+    return about

@@ -26,10 +26,16 @@ def overlap(pretrained_on: Iterable[str], sources: Iterable[str]) -> tuple[str, 
     )
 
 
+def learned_from(pretrained_on: Iterable[str], sources: Iterable[str]) -> dict[str, list[str]]:
+    """What a network learned from, and what of that the test clips may be in; JSON values. For the arguments see `overlap`."""
+    data = list(pretrained_on)
+    return {"pretrained_on": data, "overlap": list(overlap(data, sources))}
+
+
 def provenance(extractors: Mapping[str, Mapping[str, Any]], sources: Iterable[str]) -> dict[str, dict[str, list[str]]]:
     """For each pretrained extractor what it learned from, and what of that the test clips may be in; JSON values.
 
     extractors : as `avsed.features.extractors.describe` tells of them
     """
     told = {name: about["weights"]["pretrained_on"] for name, about in extractors.items() if "weights" in about}
-    return {name: {"pretrained_on": list(data), "overlap": list(overlap(data, sources))} for name, data in told.items()}
+    return {name: learned_from(data, sources) for name, data in told.items()}

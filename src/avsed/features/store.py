@@ -140,7 +140,7 @@ class FeatureStore:
             about["weights"] = json.dumps(weights, sort_keys=True)
         tensors = {"values": np.ascontiguousarray(features.values), "times": np.ascontiguousarray(features.times)}
         try:
-            with replacing(path) as temporary:
+            with replacing(path, lasting=False) as temporary:
                 save_file(tensors, temporary, metadata=about)
         except (OSError, SafetensorError) as error:
             raise _unwritable(path, error) from error
@@ -154,7 +154,7 @@ class FeatureStore:
         """
         path = self.folder / name
         try:
-            with replacing(path) as temporary:
+            with replacing(path, lasting=False) as temporary:
                 temporary.write_bytes(data)
         except OSError as error:
             raise _unwritable(path, error) from error
@@ -190,7 +190,7 @@ class FeatureStore:
         if time.time() - after["mtime_ns"] / 1e9 >= SETTLED:
             entry = self.entry(media)
             try:
-                write_json(entry, {**after, "sha256": content})
+                write_json(entry, {**after, "sha256": content}, lasting=False)  # a damaged one is as good as none
             except OSError as error:
                 raise _unwritable(entry, error) from error
         return content

@@ -79,7 +79,8 @@ class _Fused(torch.autograd.Function):
         maps, sums = [flat for flat, _ in done], np.sum([found for _, found in done], axis=0)
         count = clips * frames * bands
         mean = sums[0] / count
-        variance = np.maximum(sums[1] / count - mean * mean, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # a training that diverges is told by its losses
+            variance = np.maximum(sums[1] / count - mean * mean, 0.0)
         _update_running(block.norm, mean, variance * (count / max(1, count - 1)))
         deviation = 1.0 / np.sqrt(variance + block.norm.eps)
         scale = gamma.detach().double().numpy() * deviation

@@ -20,6 +20,7 @@ from avsed.cluster import EVERY_S, Cluster, Tasks, beacon, connected, follow, th
 from avsed.config import Config
 from avsed.errors import AvsedError
 from avsed.files import replacing
+from avsed.memory import SHARING
 from avsed.stopping import Stopped, listening
 from avsed.study.process import TrainingProcess
 from avsed.study.running import SLOWLY_S, Display, Failures
@@ -112,8 +113,14 @@ def _follow(unit: Unit, stop: str) -> str:
     It begins again if another one has the training, or if a signal has ended it that nobody here has sent: SLURM's at the end of a job,
     which this worker will not survive either.
     """
+    from distributed import Event, get_worker
+
+    event, slots = Event(stop, client=get_worker().client), int(get_worker().state.nthreads)
     while True:
-        child = TrainingProcess([unit], {"OMP_NUM_THREADS": str(threads_of_a_slot())})
+        if unit.busy and not event.is_set():
+            time.sleep(SLOWLY_S)
+            continue
+        child = TrainingProcess([unit], {"OMP_NUM_THREADS": str(threads_of_a_slot()), SHARING: str(slots)})
         status, asked = follow(child, stop)
         (outcome,) = child.outcomes(status)
         if asked and outcome.busy:

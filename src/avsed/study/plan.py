@@ -22,17 +22,18 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from avsed.config import PASSING, STUDY, Config, Section, flatten, make, make_config, read_values
+from avsed import console
+from avsed.config import LAST_SEED, PASSING, STUDY, Config, Section, flatten, make, make_config, read_values
 from avsed.errors import CheckpointError, ConfigError, nearest
 from avsed.files import write_text
 from avsed.numbers import NUMBERS
 from avsed.run import Run
 from avsed.study.paper import SETTINGS, canonical
 from avsed.study.records import RECORDS
-from avsed.study.units import Unit
+from avsed.study.units import RUNS, Unit
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+_.-]*")
-SAME = ("seed", "metrics", "device", "threads", "study")
+SAME = ("seed", "metrics", "device", "threads", "study", "data.validation", "data.test")
 """Keys that no setting may change: what is to be compared must be measured alike."""
 SEEDS = "seeds"
 """Of a setting, what is no key of a configuration: how many trainings it has, if not as many as the others."""
@@ -83,8 +84,8 @@ class StudyConfig(Section):
             count = found[name].get(SEEDS, 1)
             if not isinstance(count, int) or isinstance(count, bool) or count < 1:
                 raise ValueError(f"{name}: expected a number of trainings (1, 2, …) for {SEEDS}, got {count!r}")
-            for key in found[name]:
-                if key.split(".")[0] in SAME:
+            for key in flatten(found[name]):
+                if key in SAME or key.split(".")[0] in SAME:
                     raise ValueError(f"{name}: {key} is the same for all settings; set it outside")
         return found
 
@@ -99,7 +100,9 @@ class StudyConfig(Section):
     @field_validator("select")
     @classmethod
     def _known(cls, value: str | None) -> str | None:
-        known = [number.key for number in NUMBERS]
+        known = [
+            number.key for number in NUMBERS if number.measure != "tags_from_events"
+        ]  # a run has clip probabilities
         if value is not None and value not in known:
             raise ValueError(f"no number is called {value!r}{nearest(value, known)}; known are {', '.join(known)}")
         return value
@@ -109,7 +112,7 @@ class StudyConfig(Section):
 
         keep : a part is rounded down: 0.25 of 20 is 5, of 10 it is 2
         """
-        part = self.keep if isinstance(self.keep, float) else self.keep / planned
+        part = self.keep if isinstance(self.keep, float) else min(1.0, self.keep / planned)
         return max(1, int(part * trainings + 1e-9))
 
 
@@ -141,7 +144,7 @@ class Plan:
         """The trainings of a setting, by seed."""
         config = self.settings[setting]
         return [
-            Unit(self.folder / "runs", setting, config.model_copy(update={"seed": seed}))
+            Unit(self.folder / RUNS, setting, config.model_copy(update={"seed": seed}))
             for seed in self.seeds_of(setting)
         ]
 
@@ -164,11 +167,11 @@ class Plan:
                 unit.check()
 
     def keep(self) -> None:
-        """Write what the study is into its folder."""
-        told = StudyFile.model_validate(
-            self.base.model_dump(mode="json") | {STUDY: self.study.model_dump() | {"settings": self.changes}}
-        )
-        text = told.to_yaml()
+        """Write what the study is into its folder, with the settings that another command has begun there meanwhile."""
+        known = _read(self.folder)
+        settings = {**({} if known is None else known.study.settings), **self.changes}
+        told = self.base.model_dump(mode="json") | {STUDY: self.study.model_dump() | {"settings": settings}}
+        text = StudyFile.model_validate(told).to_yaml()
         file = study_file(self.folder)
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             write_text(file, text)
@@ -196,12 +199,11 @@ def make_plan(
         values[STUDY] = {}
     whole = make(StudyFile, values, source=source, overrides=overrides)
     study, base = whole.study, _base(whole).located()
+    if study.select == "psds" and base.metrics.psds is None:
+        raise ConfigError(
+            f"{source}: study.select is psds, which is measured only with metrics.psds; give that, or another number"
+        )
     changes: dict[str, Mapping[str, Any]] = dict(study.settings)
-    if any(word.partition("=")[0].strip() == f"{STUDY}.seeds" for word in overrides):  # said now, and of all
-        changes = {name: {key: own[key] for key in own if key != SEEDS} for name, own in changes.items()}
-    for name, own in changes.items():
-        if isinstance(study.keep, int) and study.keep > (count := own.get(SEEDS, study.seeds)):
-            raise ConfigError(f"{source}: study.keep is {study.keep}, but study.seeds of {name} is {count}")
     wanted = [_chosen(word, changes) for word in settings] or list(changes)
     for name in wanted:
         changes.setdefault(name, {"inputs": name})
@@ -214,6 +216,16 @@ def make_plan(
             changes[name], configs[name] = own, known
             shared = _changed(base, name, own, str(study_file(folder)))
             _same(folder, name, known, shared)
+    if any(word.partition("=")[0].strip() == f"{STUDY}.seeds" for word in overrides):  # said now, and of all
+        changes = {name: {key: own[key] for key in own if key != SEEDS} for name, own in changes.items()}
+    for name, own in changes.items():
+        count = own.get(SEEDS, study.seeds)
+        if isinstance(study.keep, int) and study.keep > count:
+            raise ConfigError(f"{source}: study.keep is {study.keep}, but study.seeds of {name} is {count}")
+        if base.seed + count > LAST_SEED + 1:
+            raise ConfigError(
+                f"{source}: {count} trainings from seed {base.seed} on need seeds above {LAST_SEED}; lower seed"
+            )
     order = [*(name for name in SETTINGS if name in configs), *(name for name in configs if name not in SETTINGS)]
     plan = Plan(
         folder,
@@ -224,6 +236,10 @@ def make_plan(
         tuple(dict.fromkeys(name for name in order if name in wanted)),
     )
     plan.check()
+    for name in sorted(_begun(folder) - configs.keys()):
+        console.warn(
+            f"{folder}: holds trainings of {name}, a setting that {source} does not describe; they are not shown"
+        )
     return plan
 
 
@@ -250,17 +266,34 @@ def _chosen(word: str, known: Mapping[str, Any]) -> str:
 
 def _stored(folder: Path) -> dict[str, tuple[Mapping[str, Any], Config]]:
     """What each setting with trainings in the folder changes, and its configuration, as an earlier call left them."""
-    file = study_file(folder)
-    if not file.is_file():
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORDS).is_dir():
+    file, whole = study_file(folder), _read(folder)
+    if whole is None:
+        if folder.is_dir() and any(folder.iterdir()) and not any((folder / own).is_dir() for own in (RUNS, RECORDS)):
             raise CheckpointError(f"{folder}: neither empty nor a study of avsed (no {file.name}); give another --out")
         return {}
-    values, source = read_values(file)
-    whole = make(StudyFile, values, source=source)
     base, changes = _base(whole), whole.study.settings
-    begun = {run.parent.parent.name for run in folder.glob("runs/*/*/config.yaml") if Run(run.parent).started}
-    begun |= {record.parent.name for record in folder.glob(f"{RECORDS}/*/*.safetensors")}
-    return {name: (own, _changed(base, name, own, source)) for name, own in changes.items() if name in begun}
+    begun = _begun(folder)
+    return {name: (own, _changed(base, name, own, str(file))) for name, own in changes.items() if name in begun}
+
+
+def _begun(folder: Path) -> set[str]:
+    """Settings with trainings in the folder."""
+    begun = {run.parent.parent.name for run in folder.glob(f"{RUNS}/*/*/config.yaml") if Run(run.parent).started}
+    return begun | {record.parent.name for record in folder.glob(f"{RECORDS}/*/*.safetensors")}
+
+
+def _read(folder: Path) -> StudyFile | None:
+    """What the folder says of itself, None if it says nothing. Raises CheckpointError if that is damaged."""
+    file = study_file(folder)
+    if not file.is_file():
+        return None
+    try:
+        values, source = read_values(file)
+        if not values:
+            raise ConfigError(f"{file}: empty")
+        return make(StudyFile, values, source=source)
+    except ConfigError as error:
+        raise CheckpointError(f"{error}; the file is damaged: delete it, the next command writes it again") from error
 
 
 def _same(folder: Path, name: str, known: Config, config: Config) -> None:

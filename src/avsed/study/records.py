@@ -2,7 +2,7 @@
 
 ::
 
-    STUDY/records/SETTING/SEED.safetensors    the counts of every test clip, some 30 kB; and, as text, the configuration and what was
+    STUDY/records/SETTING/SEED.safetensors    the counts of every test clip, some 40 kB; and, as text, the configuration and what was
                                               found on validation and test clips
 
 A record is written when the table is made of a run, and stands for it where the run's folder is not there.
@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from avsed.config import PASSING, Config
-from avsed.errors import CheckpointError
+from avsed import numbers
+from avsed.config import PASSING, Config, make_config
+from avsed.errors import CheckpointError, ConfigError
 from avsed.files import replacing
 from avsed.metrics.counts import Counts, Result, summarise
+from avsed.study.paper import COLUMNS
 
 RECORDS = "records"
 """The folder in a study's."""
@@ -85,15 +87,21 @@ def read_record(path: Path) -> Record | None:
         with safe_open(path, "numpy") as file:
             told = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             for split in ("validation", "test"):  # what tells whether trainings were scored on the same clips
-                _ = told[split]["fingerprint"]["sha256"]
-            measures = {}
+                _ = told[split]["fingerprint"]["sha256"], told[split]["fingerprint"]["clips"]
+            measures: dict[str, Result] = {}
             for name, definition in told["definitions"].items():
                 counts = {key: file.get_tensor(f"{name}.{key}") for key in COUNTED}
+                shape = len(told["clips"]), len(told["labels"])
+                if any(own.shape not in (shape, shape[:1]) for own in counts.values()):
+                    raise ValueError(f"{name}: counts of other clips or classes than it names")
                 measures[name] = summarise(
                     Counts(tuple(told["labels"]), tuple(told["clips"]), **counts),
                     {key: value for key, value in definition.items() if key != "empty_output"},
                     empty_output=definition["empty_output"],
                 )
+            make_config(told["config"], source="its configuration")
+            if lacking := {numbers.named(key).measure for key in COLUMNS} - measures.keys():
+                raise ValueError(f"nothing of {', '.join(sorted(lacking))}")
             return Record(told["config"], told["validation"], told["test"], measures)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: not a training's record, or a damaged one: {error}") from error
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{path}: not a training's record, or a damaged one: {error}; delete it") from error

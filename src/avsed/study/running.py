@@ -6,10 +6,12 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from math import ceil
 
 from avsed import console
 from avsed.config import Config
 from avsed.features.threads import allowed_threads
+from avsed.memory import SHARING
 from avsed.stopping import Stopped, listening
 from avsed.study.process import Outcome, TrainingProcess
 from avsed.study.units import Unit
@@ -83,9 +85,10 @@ def run_here(units: Sequence[Unit], *, workers: int, together: int = 1, devices:
 
     Returns those that failed. Raises Stopped after SIGINT or SIGTERM.
     """
-    threads = {"OMP_NUM_THREADS": str(max(1, allowed_threads() // workers))}
+    own = {"OMP_NUM_THREADS": max(1, allowed_threads() // workers), SHARING: ceil(workers / max(1, len(devices)))}
+    shares = {name: str(value) for name, value in own.items()}
     slots = [
-        threads | ({"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}) for slot in range(workers)
+        shares | ({"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}) for slot in range(workers)
     ]
     active: dict[int, TrainingProcess] = {}
     failures: Failures = {}
@@ -116,13 +119,13 @@ def run_here(units: Sequence[Unit], *, workers: int, together: int = 1, devices:
                     if waiting and not active and not told:
                         told = True
                         console.note(
-                            f"{len(waiting)} trainings are being done by other processes ({_holder(waiting[0])}); waiting"
+                            f"waiting for other processes, which have {len(waiting)} of the trainings ({_holder(waiting[0])})"
                         )
                 display.update(sum(len(child.units) for child in active.values()))
                 time.sleep(EVERY_S)
             if stop:
                 running = sum(len(child.units) for child in active.values())
-                console.note(f"stopping {running} trainings, which save what they have …")
+                console.note(f"stopping; trainings that run save what they have ({running}) …")
         finally:
             _stop(active.values())
     if stop:

@@ -2,9 +2,9 @@
 
 Conventions
 -----------
-Of a setting's N trainings the k with the highest number on validation clips count (`StudyConfig.kept`); each column chooses by its own
-number, or all by one (``study.select``). Where two are equal, the lower seed goes first; a number that is not defined is lowest. All
-trainings are told of beside those.
+Of a setting's N trainings the k with the best number on validation clips count (`StudyConfig.kept`); each column chooses by its own
+number, or all by one (``study.select``; the lowest error rate is the best). Where two are equal, the lower seed goes first; a number that
+is not defined is the worst. All trainings are told of beside those.
 
 The interval of a mean is one over test clips and trainings (`avsed.metrics.resampling`): those that were chosen are drawn, the choice
 itself is not made again. Differences are paired: the same clips are drawn for both settings.
@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -27,10 +28,11 @@ from avsed.comparing import Figure, Trained, between, check_same, mean_over
 from avsed.config import Config
 from avsed.errors import AvsedError, CheckpointError
 from avsed.features.options import LOGMEL, MODALITIES
+from avsed.features.provenance import learned_from
 from avsed.metrics.resampling import Difference
 from avsed.numbers import Number, plain
 from avsed.stored import read_stored
-from avsed.study.paper import BASELINE, COLUMNS, DCASE, TABLE
+from avsed.study.paper import BASELINE, COLUMNS, DCASE, SETTINGS, TABLE
 from avsed.study.plan import Plan
 from avsed.study.records import Record
 from avsed.study.units import Unit
@@ -153,16 +155,16 @@ def rule(plan: Plan) -> str:
     counts = {name: len(plan.seeds_of(name)) for name in plan.settings}
     if len(set(counts.values())) == 1:
         (count,) = set(counts.values())
-        which = f"the {study.kept(count, count)} of {count} trainings of a setting"
+        which = f"the best {study.kept(count, count)} of {count} trainings of each setting"
     else:
         told = (f"{study.kept(count, count)} of {count} of {name}" for name, count in counts.items())
-        which = f"of each setting's trainings those ({', '.join(told)})"
+        which = f"the best trainings of each setting ({', '.join(told)})"
     by = (
         "each column by its own number"
         if study.select is None
         else f"all columns by {numbers.named(study.select).title}"
     )
-    return f"Selected: {which} that are best on {plan.base.data.validation}, {by}; equal ones by the lower seed."
+    return f"Selected: {which} on {plan.base.data.validation}, {by}; equal ones by the lower seed."
 
 
 def make_table(plan: Plan) -> StudyTable:
@@ -183,8 +185,8 @@ def make_table(plan: Plan) -> StudyTable:
             row, told = _row(plan, name, done[name], reading, bar)
             rows.append(row)
             provenance |= told
-    for role in plan.base.data.validation, plan.base.data.test:
-        check_same(f"{plan.folder}, {role}", [mark for split, mark in reading.marks if split == role], [metrics])
+    for split, marks in zip(("validation", "test"), zip(*reading.marks, strict=True), strict=True):
+        check_same(f"{plan.folder}, {split} clips", marks, [metrics])
     baseline = BASELINE if BASELINE in shown else shown[0]
     differences = {
         (one.setting, other.setting, key, kind): between(
@@ -212,7 +214,7 @@ def make_table(plan: Plan) -> StudyTable:
 class _Reading:
     """Test scores of trainings, with their resamples; and what they are of.
 
-    marks : splits and fingerprints of all that was read, test clips last; clips : of the test split
+    marks : of each training the fingerprints of its validation and test clips; clips : of the test split
     """
 
     def __init__(self, config: Config) -> None:
@@ -224,8 +226,7 @@ class _Reading:
         """The columns' numbers, each in every resample, and what they are of."""
         record = _recorded(unit) if unit.scored else unit.record
         assert record is not None, "it is done"
-        told = zip(unit.splits, (record.validation, record.test), strict=True)
-        self.marks += [(split, own["fingerprint"]["sha256"]) for split, own in told]
+        self.marks.append((record.validation["fingerprint"]["sha256"], record.test["fingerprint"]["sha256"]))
         self.clips = record.test["fingerprint"]["clips"]
         drawn = {key: np.empty(0) for key in COLUMNS}
         if self.metrics.resamples:
@@ -251,7 +252,7 @@ def _row(
     read = {}
     for unit in units:
         read[unit.config.seed] = reading.read(unit)
-        bar.update(len(reading.marks) // 2)
+        bar.update(len(reading.marks))
     seeds = tuple(read)
     keep = study.kept(len(seeds), len(plan.seeds_of(name)))
     beside = TABLE.get(name) if DCASE in config.data.sources else None
@@ -265,12 +266,15 @@ def _row(
                 [read[seed][0][key] for seed in own],
                 [read[seed][1][key] for seed in own],
                 confidence=confidence,
-                system=list(plan.settings).index(name),
+                system=_place(name),
             )
             for kind, own in zip(KINDS, (sorted(selected), seeds), strict=True)
         }
         cells[key] = Cell(means, selected, None if beside is None else beside[place] / 100)
-    told = next(iter(read.values()))[2].test.get("provenance", {})
+    learned = {
+        stream: own["pretrained_on"] for stream, own in next(iter(read.values()))[2].test.get("provenance", {}).items()
+    }
+    told = {stream: learned_from(data, config.data.sources) for stream, data in learned.items()}
     marked = {stream for stream, own in told.items() if own["overlap"]}
     roles = {stream: _role(stream) for stream in config.streams}
     row = Row(
@@ -282,7 +286,13 @@ def _row(
         kept=keep,
         cells=cells,
     )
-    return row, dict(told)
+    return row, told
+
+
+def _place(name: str) -> int:
+    """A setting's number for the draws of its trainings, whatever other settings there are."""
+    places = list(SETTINGS)
+    return places.index(name) if name in places else len(places) + crc32(name.encode())
 
 
 def _role(stream: str) -> str:
@@ -290,14 +300,15 @@ def _role(stream: str) -> str:
 
 
 def _validated(unit: Unit, record: Record, key: str) -> float:
-    """A training's number on validation clips. Raises CheckpointError if it was not measured."""
+    """A training's number on validation clips, the higher the better. Raises CheckpointError if it was not measured."""
     told = record.validation.get("numbers", {})
     if key not in told:
-        raise CheckpointError(
-            f"{unit.run.results(unit.splits[0])}: has no {key} to select by; it has {', '.join(told) or 'no numbers'}"
-        )
+        place = unit.run.results(unit.splits[0]) if unit.scored else unit.record_file
+        raise CheckpointError(f"{place}: has no {key} to select by; it has {', '.join(told) or 'no numbers'}")
     value = told[key]["value"]
-    return np.nan if value is None else float(value)
+    if value is None:
+        return np.nan
+    return float(value) if numbers.named(key).rises else -float(value)
 
 
 def figure(row: Row, key: str, kind: str) -> Figure:

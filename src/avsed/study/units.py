@@ -12,11 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from avsed.config import PASSING, Config, load_config, make_config
+from avsed.config import PASSING, Config, make_config
 from avsed.errors import AvsedError, CheckpointError, ConfigError
+from avsed.files import read_json
 from avsed.run import Run
 from avsed.study.records import RECORDS, Record, read_record
 
+RUNS = "runs"
+"""The folder of trainings in a study's."""
 TAIL = 4096  # bytes at a log's end that hold its last line
 
 State = Literal["done", "trained", "begun", "missing"]
@@ -58,12 +61,10 @@ class Unit:
 
     def results(self, split: str) -> dict[str, Any] | None:
         """What was found on a split, None if nothing was, or with other decisions or metrics than the study's."""
-        try:
-            found = json.loads(self.run.results(split).read_bytes())
-        except FileNotFoundError:
+        file = self.run.results(split)
+        if not file.is_file():
             return None
-        except ValueError as error:
-            raise CheckpointError(f"{self.run.results(split)}: not readable as JSON: {error}") from error
+        found = read_json(file, otherwise=f"delete it to have {self.name} scored again")
         shaped = {name: getattr(self.config, name).model_dump(mode="json") for name in ("postprocessing", "metrics")}
         return found if {name: found.get(name) for name in shaped} == shaped else None
 
@@ -111,8 +112,8 @@ class Unit:
         Raises CheckpointError, naming the differing keys.
         """
         run, there = self.run, {}
-        if run.started and run.config_file.read_text(encoding="utf-8") != self.config.to_yaml():
-            there[run.folder] = load_config(run.config_file)
+        if run.started and run.config_file.read_bytes() != self.config.to_yaml().encode():
+            there[run.folder] = run.config()
         if (record := self.record) is not None:
             there[self.record_file] = make_config(record.config, source=str(self.record_file))
         for place, config in there.items():

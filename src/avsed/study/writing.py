@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsed import __version__
-from avsed.comparing import told_difference
+from avsed.comparing import of_few, told_difference
 from avsed.features.provenance import MARK
 from avsed.files import write_json, write_text
 from avsed.numbers import Number, told_interval
@@ -26,6 +26,7 @@ ROLES = ("auditory", "visual", "spectral")
 CHECK = "✓"
 INCOMPLETE = "*"
 FILES = ("table.md", "table.tex", "table.csv", "table.html", "study.json")
+MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 INTERVAL = re.compile(r"\[[^\]]*\]")
 LATEX = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
@@ -54,13 +55,18 @@ def tables(found: StudyTable) -> list[Table]:
 def notes(found: StudyTable, *, failures: Mapping[str, str]) -> list[str]:
     """What stands below the tables."""
     lines = [found.rule]
+    counts = {count for row in found.rows for count in (row.kept, len(row.seeds))}
     spread = "±: standard deviation over trainings"
     if found.resamples:
+        drawn = " and of the trainings" if max(counts) > 1 else ""
+        alone = " (where there is one training, of the clips alone)" if drawn and 1 in counts else ""
         spread += (
-            f"; in brackets: {100 * found.confidence:g} % of {found.resamples} bootstrap resamples of the {found.clips} test clips "
-            f"and of the trainings, the same for all settings; p: of no difference, two-sided, for each number by itself"
+            f"; in brackets: {100 * found.confidence:g} % of {found.resamples} bootstrap resamples of the {found.clips} test clips"
+            f"{drawn}{alone}, the same for all settings; p: of no difference, two-sided, for each number by itself"
         )
     lines.append(f"{spread}.")
+    if few := of_few(counts):
+        lines.append(f"{few}.")
     lines.append(f"Test clips: {found.clips}, labels {found.mark[:12]}.")
     for row in found.incomplete:
         planned = len(row.seeds) + len(row.lacking)
@@ -71,7 +77,7 @@ def notes(found: StudyTable, *, failures: Mapping[str, str]) -> list[str]:
     if found.empty:
         lines.append(f"No training is finished of: {', '.join(found.empty)}.")
     for name, reason in failures.items():
-        lines.append(f"{name} failed: {reason}")
+        lines.append(f"{name} failed: {' '.join(reason.split())}")
     for name, told in found.provenance.items():
         mark = f": {MARK} test clips may be among {', '.join(told['overlap'])}" if told["overlap"] else ""
         lines.append(f"{name} was pretrained on {', '.join(told['pretrained_on'])}{mark}.")
@@ -184,7 +190,7 @@ def latex(parts: Sequence[Table], below: Sequence[str]) -> str:
 
 
 def _tex(text: str) -> str:
-    escaped = "".join(LATEX.get(letter, letter) for letter in text)
+    escaped = "".join(LATEX.get(letter, letter) for letter in MINUS.sub("−", text))
     return INTERVAL.sub(r"{\\scriptsize \g<0>}", escaped)
 
 

@@ -20,6 +20,7 @@ from avsed import console
 from avsed.config import flatten
 from avsed.device import choose_device
 from avsed.errors import AvsedError, ConfigError
+from avsed.memory import SHARING
 
 PATIENCE = timedelta(days=7)  # with what the first process does alone: extraction, validation
 GRACE_S = 1.0  # the others leave the first process to say what is wrong: torchrun ends all when one ends
@@ -112,7 +113,9 @@ def _of_its_own(name: str) -> torch.device:
 
 def sharing(device: torch.device) -> int:
     """Processes that share the memory of this one's device."""
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if size() > 1 and device.type == "cpu" else 1
+    if size() > 1:
+        return int(os.environ["LOCAL_WORLD_SIZE"]) if device.type == "cpu" else 1
+    return int(os.environ.get(SHARING, 1))
 
 
 def largest(*numbers: int) -> tuple[int, ...]:

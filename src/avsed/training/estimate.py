@@ -37,8 +37,8 @@ def estimate(configs: Sequence[Config], *, device: torch.device, duration: float
     found = []
     for config in configs:
         own = config.training
-        alike = (config.spectral, config.features, config.model, own.weak_batch, own.unlabelled_batch, own.precision)
-        key = repr((*alike, own.fused))
+        batch = own.weak_batch, own.strong_batch, own.unlabelled_batch
+        key = repr((config.spectral, config.features, config.model, batch, own.precision, own.fused))
         if key not in measured:
             measured[key] = _measure(config, device, duration, classes)
         seconds, parameters = measured[key]
@@ -51,20 +51,22 @@ def _measure(config: Config, device: torch.device, duration: float, classes: int
     set_threads(config.threads)
     training, pool, spectral = config.training, config.model.time_pool, config.features
     frames = max(1, spectral_frames(round(duration * spectral.rate), spectral.hop) // pool)
-    clips = training.weak_batch + training.unlabelled_batch
+    labelled = training.weak_batch + training.strong_batch
+    clips = labelled + training.unlabelled_batch
     dims = {name: own.dims for name, own in make_extractors(list(config.reduced), config).items()}
     batch = Batch(
         torch.randn(clips, frames * pool, spectral.bands, device=device) if config.spectral else None,
         {name: torch.randn(clips, frames, size, device=device) for name, size in dims.items()},
     )
-    tags = torch.zeros(training.weak_batch, classes, device=device)
+    tags = torch.zeros(labelled, classes, device=device)
+    targets = torch.zeros(training.strong_batch, frames, classes, device=device) if training.strong_batch else None
     state = torch.get_rng_state()
     network = Crnn.configured(config, classes=classes, dims=dims).to(device)
     trainer = MeanTeacher(network, training, seed=0)
     taken = []
     for number in range(1 + STEPS):
         began = time.monotonic()
-        float(trainer.step(number, batch, tags).total)
+        float(trainer.step(number, batch, tags, targets).total)
         taken.append(time.monotonic() - began)
     torch.set_rng_state(state)
     return min(taken[1:]), parameter_count(network)  # the first step compiles

@@ -182,7 +182,7 @@ def prepare(config: Config, *, device: torch.device, workers: int | None = None)
     # Log-mel maps are kept in 4 bytes a value, what pretrained networks say in 2.
     needed = sum((4 if name == LOGMEL else 2) * f.rows * f.dims for streams in training for name, f in streams.items())
     resident = config.training.memory == "resident" or (
-        config.training.memory == "auto" and needed <= SHARE * free_memory(device) / distributed.sharing(device)
+        config.training.memory == "auto" and needed <= SHARE * free_memory(device, sharing=distributed.sharing(device))
     )
     console.note(
         f"features of {len(training)} training clips: {needed / 1e6:.0f} MB, {'kept in memory' if resident else 'streamed'}"
