@@ -21,7 +21,7 @@ from avsed.study.paper import BASELINE
 from avsed.study.plan import make_plan
 from avsed.study.process import TrainingProcess
 from avsed.study.table import make_table
-from avsed.study.units import Unit
+from avsed.study.units import Unit, carry_out
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +169,15 @@ def test_what_a_worker_returns_becomes_the_run(tmp_path: Path) -> None:
         assert cluster._taken(unit, "", files) == ""
     assert order[-2:] == ["test.json", "validation.json"] and unit.state == "done"
     assert all((unit.run.folder / name).read_bytes() == content for name, content in files.items())
+
+
+def test_what_an_evaluation_left_half_written_is_removed(tmp_path: Path) -> None:
+    (unit,) = plan(tmp_path, FEW + "study: {settings: [spectral], seeds: 1}").units
+    finished(unit, 0.1)
+    whole = sorted(unit.run.folder.rglob("*"))
+    for name in ("scores/.test-{}.safetensors", "results/.test-{}.json"):
+        (unit.run.folder / name.format("0" * 32)).write_bytes(b"half")
+    assert carry_out([unit]) == {} and sorted(unit.run.folder.rglob("*")) == whole
 
 
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:

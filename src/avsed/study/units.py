@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from avsed.config import PASSING, Config, make_config
 from avsed.errors import AvsedError, CheckpointError, ConfigError
-from avsed.files import read_json
+from avsed.files import read_json, remove_leftovers
 from avsed.run import Run
 from avsed.study.records import RECORDS, Record, read_record
 
@@ -181,6 +181,8 @@ def carry_out(units: Sequence[Unit]) -> dict[str, AvsedError]:
             failed[unit.name] = error
 
     for unit in units:
+        for place in ("scores", "results"):
+            remove_leftovers(unit.run.folder / place)  # of an evaluation that was killed
         attempt(unit, unit.check)
     missing = [unit for unit in units if unit.name not in failed and not unit.trained]
     if missing:
