@@ -147,6 +147,25 @@ def test_clips_are_mixed_within_their_part(parts: list[int], seed: int) -> None:
     assert len(shares) == begin and ((shares >= 0) & (shares <= 1)).all()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_no_clip_is_its_own_partner_but_one_that_is_alone(count: int) -> None:
+    pairs = set()
+    for seed in range(100):
+        partners, _ = draw_mixes(np.random.default_rng(seed), (2, count), MixupConfig())
+        assert sorted(partners) == list(range(2 + count))
+        pairs |= set(enumerate((partners[2:] - 2).tolist()))
+    assert pairs == ({(0, 0)} if count == 1 else {(i, j) for i in range(count) for j in range(count) if i != j})
+
+
+def test_filters_change_no_draw_of_the_masks() -> None:
+    batch, masks = example(), MasksConfig(time=3, band=3)
+    hidden = []
+    for filters in (None, FiltersConfig(bands=(1, 1), width=1, gain=1e-6)):
+        seen, _ = augmentation(AugmentationConfig(masks=masks, filters=filters)).views(3, batch)
+        hidden.append(seen.spectra == 0)
+    assert hidden[0].equal(hidden[1]) and hidden[0].any()
+
+
 def test_half_of_the_clips_are_mixed_by_shares_of_the_beta_distribution() -> None:
     _, shares = draw_mixes(np.random.default_rng(0), (20_000, 0, 0), MixupConfig(probability=0.5, alpha=0.2))
     drawn = shares[shares < 1]
@@ -282,6 +301,13 @@ def test_networks_with_pretrained_streams_learn_from_augmented_clips(spectral: b
     targets = torch.rand(1, 6, 2) * (torch.arange(6) < 5)[None, :, None]
     losses = [trainer.step(number, batch, torch.rand(3, 2), targets) for number in range(3)]
     assert all(torch.stack([x for x in loss if x is not None]).isfinite().all() for loss in losses)
+
+
+def test_filters_that_do_not_fit_are_named() -> None:
+    with pytest.raises(
+        ConfigError, match="5 stretches of at least 64 bands are more than 128 bands; lower bands or width"
+    ):
+        load_config(None, ["training.augmentation.filters={bands: [5, 5], width: 64}"])
 
 
 def test_sections_are_switched_on_by_naming_them() -> None:

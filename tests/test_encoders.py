@@ -141,6 +141,15 @@ def test_padding_is_no_part_of_the_conformer_s_batch_norm() -> None:
     torch.testing.assert_close(*found)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_conformer_learns_from_a_single_frame(masked: bool) -> None:
+    module = ConvolutionModule(TINY).train()
+    places = Places(torch.tensor([1]), 2, torch.device("cpu")) if masked else None
+    module(torch.randn(1, 2 if masked else 1, 8), places).sum().backward()
+    assert module.norm.num_batches_tracked == 0  # its variance says nothing
+    assert module.norm.weight.grad is not None and module.norm.weight.grad.isfinite().all()
+
+
 @choices
 def test_a_clip_gives_the_same_frames_alone_or_in_any_batch(convolution: str, sequence: str) -> None:
     model = small(convolution, sequence)
@@ -224,6 +233,8 @@ def test_a_system_is_saved_and_hears_recordings_of_any_length(tmp_path: Path, co
 def test_options_that_do_not_fit_are_named() -> None:
     with pytest.raises(ConfigError, match="multiple of twice the heads, got 10 values and 4 heads"):
         load_config(None, ["model.attention={width: 10, heads: 4}"])
+    with pytest.raises(ConfigError, match=r"model\.dropout: .*less than or equal to 0\.99"):
+        load_config(None, ["model.dropout=0.999999"])
     with pytest.raises(ConfigError, match="kernel must be odd, got 4"):
         load_config(None, ["model.attention.kernel=4"])
     with pytest.raises(ConfigError, match=r"model\.sequence.*'gru', 'transformer' or 'conformer'"):

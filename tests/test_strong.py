@@ -237,6 +237,9 @@ def test_a_split_of_clips_with_events_must_be_named_and_not_scored_on() -> None:
     for role in ("validation", "test"):
         with pytest.raises(ConfigError, match=rf"data\.strong and data\.{role} are both '{role}'"):
             load_config(None, ["training.strong_batch=4", f"data.strong={role}"])
+        for part in ("weak", "unlabelled"):
+            with pytest.raises(ConfigError, match=rf"data\.{part} and data\.{role} are both '{role}'"):
+                load_config(None, [f"data.{part}={role}"])
     assert load_config(None, ["training.strong_batch=4", "data.strong=strong"]).data.strong == "strong"
 
 
@@ -308,6 +311,7 @@ def test_what_a_training_takes_counts_its_strong_clips(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(MeanTeacher, "step", step)
     small = ["training.weak_batch=2", "training.unlabelled_batch=1", "threads=1", "model.channels=[4,4,4,4,4,4,4]"]
+    small += ["training.augmentation.filters={}", "features.bands=128"]
     configs = [load_config(None, [*small, "data.strong=strong", f"training.strong_batch={count}"]) for count in (0, 3)]
     estimate(configs, device=torch.device("cpu"), duration=0.5, classes=2)
     assert set(seen) == {(3, 2, 0), (6, 5, 3)}

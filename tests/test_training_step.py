@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -13,7 +14,9 @@ from avsed.config import TrainingConfig
 from avsed.data.bank import ShuffledStream
 from avsed.model.batch import Batch
 from avsed.model.crnn import Crnn, Output
+from avsed.training.augmentation import Augmentation
 from avsed.training.objective import cross_entropy, objective
+from avsed.training.options import AugmentationConfig, MasksConfig, MixupConfig, ShiftConfig
 from avsed.training.schedule import learning_rate
 from avsed.training.step import MeanTeacher
 from avsed.training.teacher import make_teacher, update_teacher
@@ -144,3 +147,41 @@ def test_resident_and_streamed_features_are_the_same() -> None:
         assert torch.equal(a.spectra, b.spectra)
         assert (a.lengths is None and b.lengths is None) or torch.equal(a.lengths, b.lengths)
         assert a.spectra.shape[1] % 4 == 0
+
+
+def test_a_step_is_made_of_its_parts_as_documented() -> None:
+    """What each network sees, what the labels are, the learning rate and the teacher, put together here once more."""
+    torch.manual_seed(0)
+    augmentation = AugmentationConfig(
+        shift=ShiftConfig(frames=2),
+        mixup=MixupConfig(probability=1.0),
+        masks=MasksConfig(time=2, band=2),
+        teacher="plain",
+    )
+    config = TrainingConfig(steps=50, average=0.8, fused=False, augmentation=augmentation)
+    ours = MeanTeacher(Crnn(SMALL.model_copy(update={"dropout": 0.0}), classes=3, bands=8), config, seed=5)
+    student, teacher = copy.deepcopy(ours.student), copy.deepcopy(ours.teacher)
+    with torch.no_grad():
+        for one in (teacher, ours.teacher):
+            for value in one.parameters():
+                value.mul_(0.9)  # so that it is another network than the student
+    before = [value.clone() for value in teacher.parameters()]
+    batch, tags = Batch(torch.randn(6, 16, 8)), (torch.rand(4, 3) > 0.5).float()
+    frames = 16 // ours.student.time_pool
+    targets = (torch.rand(2, frames, 3) > 0.5).float()
+    losses = ours.step(20, batch, tags, targets)
+
+    parts = Augmentation(augmentation, time_pool=student.time_pool, seed=5)
+    moved, moved_tags, moved_targets = parts.moved(20, batch, tags, targets)
+    assert not moved_tags.equal(tags) and moved_targets is not None and not moved_targets.equal(targets)
+    masked, plain = parts.views(20, moved)
+    assert plain is moved and not masked.spectra.equal(plain.spectra)  # type: ignore[union-attr, arg-type]
+    with torch.no_grad():
+        expected = objective(student(masked), teacher(plain), moved_tags, config, targets=moved_targets)
+    for name, value in losses._asdict().items():
+        torch.testing.assert_close(value, getattr(expected, name), msg=name)
+    assert {group["lr"] for group in ours.optimiser.param_groups} == {learning_rate(20, config)}
+    share = config.step_average
+    for old, mine, new in zip(before, ours.student.parameters(), ours.teacher.parameters(), strict=True):
+        torch.testing.assert_close(new, share * old + (1 - share) * mine)
+    assert share == 0.8 and any(not a.equal(b) for a, b in zip(before, ours.teacher.parameters(), strict=True))

@@ -6,6 +6,7 @@ Every default is the paper's (see ``docs/paper.md``). Unknown keys are errors th
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -208,14 +209,29 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _strong(self) -> Config:
-        data, size = self.data, self.training.strong_batch
-        if size and data.strong is None:
+        size = self.training.strong_batch
+        if size and self.data.strong is None:
             raise ValueError(f"training.strong_batch is {size}, but data.strong names no split of clips with events")
-        for role in ("validation", "test"):
-            if data.strong is not None and data.strong == getattr(data, role):
+        return self
+
+    @model_validator(mode="after")
+    def _apart(self) -> Config:
+        for learned, scored in product(("weak", "strong", "unlabelled"), ("validation", "test")):
+            name = getattr(self.data, learned)
+            if name is not None and name == getattr(self.data, scored):
                 raise ValueError(
-                    f"data.strong and data.{role} are both {data.strong!r}: a training must not learn from what it is scored on"
+                    f"data.{learned} and data.{scored} are both {name!r}: a training must not learn from what it is scored on"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _stretches(self) -> Config:
+        filters, bands = self.training.augmentation.filters, self.features.bands
+        if filters is not None and filters.bands[0] * filters.width > bands:
+            raise ValueError(
+                f"training.augmentation.filters: {filters.bands[0]} stretches of at least {filters.width} bands are more than "
+                f"{bands} bands; lower bands or width"
+            )
         return self
 
     def located(self) -> Config:

@@ -160,7 +160,7 @@ class Run:
         raise CheckpointError(f"{self.folder}: not the folder of a training (no config.yaml in it)")
 
     def cut_log(self, step: int) -> None:
-        """Drop the log's lines past ``step``: an interrupted training writes them again.
+        """Drop the log's lines past ``step``: an interrupted training writes them again, the first with means over its own steps only.
 
         Raises CheckpointError, naming file and line, if the log is damaged.
         """

@@ -139,9 +139,16 @@ class ConvolutionModule(nn.Module):
     def _normalised(self, x: torch.Tensor, places: Places | None) -> torch.Tensor:
         """Batch norm over the real frames; padding becomes zero."""
         rows = x.flatten(0, 1)  # (clips * frames, width)
+        norm = self.norm
+        real = rows if places is None else rows[places.index]
+        if len(real) > 1 or not norm.training:
+            found = norm(real)
+        else:  # one frame has no variance
+            found = functional.batch_norm(
+                real, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+            )
         if places is None:
-            return self.norm(rows).view_as(x)
-        found = self.norm(rows[places.index])
+            return found.view_as(x)
         return found.new_zeros(rows.shape).index_copy(0, places.index, found).view_as(x)
 
 

@@ -18,7 +18,7 @@ class AttentionConfig(Section):
     heads: int = Field(4, ge=1, description="heads of the self-attention")
     feedforward: int = Field(576, ge=1, description="hidden values of the feed-forward layers")
     kernel: int = Field(7, ge=1, description="frames that the conformer's depthwise convolution sees, odd")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout rate of every part of a block")
+    dropout: float = Field(0.1, ge=0, le=0.99, description="dropout rate of every part of a block")
 
     @model_validator(mode="after")
     def _fits(self) -> AttentionConfig:
@@ -43,7 +43,7 @@ class ModelConfig(Section):
         description="average pooling (time, frequency) after each",
     )
     kernel: int = Field(3, ge=1, description="kernel size of the convolutions in both directions, odd")
-    dropout: float = Field(0.33, ge=0, lt=1, description="dropout rate after each convolution's ReLU or gate")
+    dropout: float = Field(0.33, ge=0, le=0.99, description="dropout rate after each convolution's ReLU or gate")
     sequence: Literal["gru", "transformer", "conformer"] = Field(
         "gru", description="what joins the frames of a clip; hidden and layers are the GRU's, attention the others'"
     )

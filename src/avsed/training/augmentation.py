@@ -31,7 +31,7 @@ from avsed.timeline import pooled_frames
 from avsed.training.options import AugmentationConfig, FiltersConfig, MasksConfig, MixupConfig, ShiftConfig
 
 AUGMENTATION = 3  # a part of its seeds; 0 to 2 are the streams of clips
-SHIFT, MIXUP, STUDENT, TEACHER = range(4)
+SHIFT, MIXUP, STUDENT, TEACHER, FILTERS, MASKS = range(6)
 NEPERS = math.log(10) / 20
 """Of a decibel: what a gain of 1 dB adds to the logarithm of a magnitude."""
 
@@ -82,25 +82,28 @@ class Augmentation:
         """What student and teacher see of the batch: its spectra behind filters and masks."""
         if batch.spectra is None or (self.config.filters is None and self.config.masks is None):
             return batch, batch
-        seen = self._view(batch, self._random(number, STUDENT))
+        seen = self._view(batch, number, STUDENT)
         if self.config.teacher == "same":
             return seen, seen
-        return seen, batch if self.config.teacher == "plain" else self._view(batch, self._random(number, TEACHER))
+        return seen, batch if self.config.teacher == "plain" else self._view(batch, number, TEACHER)
 
-    def _view(self, batch: Batch, random: np.random.Generator) -> Batch:
+    def _view(self, batch: Batch, number: int, who: int) -> Batch:
         if self.config.filters is not None and batch.spectra is not None:
             if self._deviation is None:
                 raise ValueError("filters need the deviation of each standardised band")
-            gains = draw_gains(random, batch.clips, len(self._deviation), self.config.filters)
+            gains = draw_gains(
+                self._random(number, who, FILTERS), batch.clips, len(self._deviation), self.config.filters
+            )
             batch = add(batch, gains * (NEPERS / self._deviation))
         if self.config.masks is not None and batch.spectra is not None:
             frames = model_frames(batch, self._pool)
             length, bands = batch.model_frames(self._pool), batch.spectra.shape[2]
+            random = self._random(number, who, MASKS)
             batch = mask(batch, *draw_masks(random, frames, length=length, bands=bands, config=self.config.masks))
         return batch
 
-    def _random(self, number: int, what: int) -> np.random.Generator:
-        return np.random.default_rng([self._seed, AUGMENTATION, number, what])
+    def _random(self, number: int, *what: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, AUGMENTATION, number, *what])
 
 
 def model_frames(batch: Batch, time_pool: int) -> np.ndarray:
@@ -160,7 +163,10 @@ def draw_mixes(
     parts : clips in each part of the batch
     """
     begins = np.cumsum((0, *parts[:-1]))
-    partners = np.concatenate([begin + random.permutation(count) for begin, count in zip(begins, parts, strict=True)])
+    partners = np.arange(sum(parts))
+    for begin, count in zip(begins, parts, strict=True):
+        order = begin + random.permutation(count)
+        partners[order] = np.roll(order, -1)  # one after the other, so that none is its own
     shares = random.beta(config.alpha, config.alpha, len(partners))
     shares[random.random(len(partners)) >= config.probability] = 1.0
     return partners.astype(np.int64), shares.astype(np.float32)

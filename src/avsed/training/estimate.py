@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from avsed.config import Config
@@ -38,7 +39,7 @@ def estimate(configs: Sequence[Config], *, device: torch.device, duration: float
     for config in configs:
         own = config.training
         batch = own.weak_batch, own.strong_batch, own.unlabelled_batch
-        key = repr((config.spectral, config.features, config.model, batch, own.precision, own.fused))
+        key = repr((config.spectral, config.features, config.model, batch, own.precision, own.fused, own.augmentation))
         if key not in measured:
             measured[key] = _measure(config, device, duration, classes)
         seconds, parameters = measured[key]
@@ -62,7 +63,8 @@ def _measure(config: Config, device: torch.device, duration: float, classes: int
     targets = torch.zeros(training.strong_batch, frames, classes, device=device) if training.strong_batch else None
     state = torch.get_rng_state()
     network = Crnn.configured(config, classes=classes, dims=dims).to(device)
-    trainer = MeanTeacher(network, training, seed=0)
+    deviation = np.ones(spectral.bands, np.float32) if config.spectral else None
+    trainer = MeanTeacher(network, training, seed=0, stream_dropout=config.fusion.stream_dropout, deviation=deviation)
     taken = []
     for number in range(1 + STEPS):
         began = time.monotonic()
