@@ -321,9 +321,8 @@ def _parse(text: str, source: str) -> Any:
         place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         said = " ".join(part for part in (error.context, error.problem) if part)
         raise ConfigError(f"{source}{place}: not valid YAML: {said}") from error
-    except (
-        Exception
-    ) as error:  # what Python says of a date or a tagged value (2018-13-45, !!int x) passes through PyYAML
+    except Exception as error:
+        # What Python says of a date or a tagged value (2018-13-45, !!int x) passes through PyYAML.
         raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
