@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from avsed import console
-from avsed.config import Config, check_sections, load_config, section_of
+from avsed.config import Config, load_config
 from avsed.errors import ConfigError
 from avsed.features.options import LOGMEL
 from avsed.postprocessing.files import find_preset, mark_clips, read_preset
 from avsed.run import Run
+from avsed.values import check_sections, section_of
 
 if TYPE_CHECKING:
     from avsed.data.check import CheckReport

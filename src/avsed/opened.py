@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avsed import console
-from avsed.config import check_sections, load_config, section_of
+from avsed.config import load_config
 from avsed.data.folder import DataSet, Split
 from avsed.device import choose_device, describe, set_threads
 from avsed.errors import ConfigError
@@ -21,6 +21,7 @@ from avsed.scores import Scores
 from avsed.system import System
 from avsed.training.preparation import about_split, open_configured, reference_events, split_features
 from avsed.training.train import score_split
+from avsed.values import check_sections, section_of
 
 SETTINGS = ("postprocessing", "metrics", "data")  # sections that may be others than in training
 

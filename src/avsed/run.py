@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import avsed
-from avsed.config import PASSING, Config, flatten, load_config
+from avsed.config import PASSING, Config, load_config
 from avsed.errors import CheckpointError, ConfigError
 from avsed.files import read_json, write_json, write_text
+from avsed.values import flatten
 
 BRIEF = 150  # characters of a fact in a message
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avsed.annotations import Durations, Events
-from avsed.config import Config, check_sections, load_config, make_config
+from avsed.config import Config, load_config, make_config
 from avsed.data.folder import events_fingerprint
 from avsed.errors import CheckpointError
 from avsed.evaluation import Evaluation, evaluate_scores
@@ -16,6 +16,7 @@ from avsed.files import read_json, write_json
 from avsed.run import Run
 from avsed.scores import Scores, read_scores, write_scores
 from avsed.tables import read_durations, read_events, write_durations, write_events
+from avsed.values import check_sections
 
 
 @dataclass(frozen=True)

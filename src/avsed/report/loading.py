@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from avsed.annotations import Durations, Events
-from avsed.config import Config, flatten
+from avsed.config import Config
 from avsed.data.folder import Split, open_data
 from avsed.errors import CheckpointError
 from avsed.scores import Scores
 from avsed.stored import read_stored
 from avsed.tables import read_events
+from avsed.values import flatten
 
 # What may differ between trainings of one setting.
 OWN = ("seed", "device", "threads", "data.root", "training.memory", "training.checkpoint_minutes")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsed import console
-from avsed.config import Config, flatten
+from avsed.config import Config
 from avsed.errors import AvsedError, ConfigError
 from avsed.run import versions
 from avsed.study.features import extract_all
@@ -20,6 +20,7 @@ from avsed.study.table import NothingYet, StudyTable, make_table, rule
 from avsed.study.units import Unit
 from avsed.study.writing import FILES, shown, write
 from avsed.timeline import format_seconds
+from avsed.values import flatten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

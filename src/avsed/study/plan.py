@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from avsed import console
-from avsed.config import LAST_SEED, PASSING, STUDY, Config, Section, flatten, make, make_config, read_values
+from avsed.config import LAST_SEED, PASSING, STUDY, Config, Section, make, make_config
 from avsed.errors import CheckpointError, ConfigError, nearest
 from avsed.files import write_text
 from avsed.numbers import NUMBERS
@@ -31,6 +31,7 @@ from avsed.run import Run
 from avsed.study.paper import SETTINGS, canonical
 from avsed.study.records import RECORDS
 from avsed.study.units import RUNS, Unit
+from avsed.values import flatten, read_values
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+_.-]*")
 SAME = ("seed", "metrics", "device", "threads", "study", "data.validation", "data.test")

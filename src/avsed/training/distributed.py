@@ -17,10 +17,10 @@ import torch
 import torch.distributed as dist
 
 from avsed import console
-from avsed.config import flatten
 from avsed.device import choose_device
 from avsed.errors import AvsedError, ConfigError
 from avsed.memory import SHARING
+from avsed.values import flatten
 
 PATIENCE = timedelta(days=7)  # with what the first process does alone: extraction, validation
 GRACE_S = 1.0  # the others leave the first process to say what is wrong: torchrun ends all when one ends
